@@ -233,7 +233,7 @@ impl std::error::Error for SpoolError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            _ => None,
+            Self::Full | Self::Corrupt(_) | Self::Gone(_) | Self::Locked | Self::TooNew { .. } => None,
         }
     }
 }
