@@ -10,6 +10,10 @@
 extern crate alloc;
 
 pub mod addr;
+pub mod command;
 pub mod envelope;
+pub mod message;
 pub mod reply;
+pub mod server;
 pub mod time;
+pub mod wire;
