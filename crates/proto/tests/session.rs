@@ -110,8 +110,7 @@ fn a_trickle_is_too_slow_and_a_stream_is_not() {
             drive(&mut session, &mut said, &mut Vec::new());
         }
         let said = String::from_utf8(said).unwrap();
-        let last =
-            said.lines().filter(|line| line.starts_with(char::is_numeric)).next_back().unwrap_or_default();
+        let last = said.lines().rfind(|line| line.starts_with(char::is_numeric)).unwrap_or_default();
         assert!(last.starts_with(wanted), "{last}");
     }
 }
