@@ -206,7 +206,7 @@ catalogue! {
     /// Content with a bare CR or LF where these are refused.
     BareNewline = 550 (5 . 2) "The content has a bare CR or LF; end each line with CRLF";
     /// Content that lacks what the configuration asks for, or has it twice.
-    BadContent = 550 (6 . 0) "The content was refused";
+    BadContent = 554 (6 . 0) "The content was refused";
     /// The mailbox has been over its quota for too long.
     MailboxFullForLong = 552 (2 . 2) "The mailbox has been full for a long time";
     /// The message is larger than this mailbox could ever take.

@@ -15,6 +15,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 mod id;
+mod ids;
+pub mod memory;
+mod progress;
+#[cfg(test)]
+mod testing;
 
 pub use id::SpoolId;
 
@@ -25,6 +30,10 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Begins a message. `now` goes into its id.
     fn begin(&self, now: UnixTime) -> Result<Self::Draft, SpoolError>;
+
+    /// Whether a message of `bytes` octets may be taken now; [`SpoolError::Full`] if not. Asks no disk,
+    /// so that it can be asked for every MAIL.
+    fn room_for(&self, bytes: u64) -> Result<(), SpoolError>;
 
     /// Makes the draft durable under `envelope`, due for delivery at once. The message is on stable
     /// storage when the future resolves to `Ok`, and gone without a trace when it resolves to `Err`.
@@ -40,7 +49,8 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Writes down what came of an attempt, one outcome for each recipient that was open in the
     /// lease, in the order of [`Lease::open_recipients`]. What was deferred is due again at `next`.
-    /// When no recipient is left open the message leaves the spool.
+    /// When every recipient has it the message leaves the spool; when none is open but some failed it
+    /// stays, due never, until [`Spool::discard`].
     fn settle(
         &self,
         lease: Lease,
@@ -48,6 +58,10 @@ pub trait Spool: Send + Sync + 'static {
         outcomes: &[Outcome],
         next: UnixTime,
     ) -> Result<(), SpoolError>;
+
+    /// Takes a message out of the spool: after its bounce was accepted, or by an operator's hand. An
+    /// attempt under way is not stopped; its outcome is then [`SpoolError::Gone`].
+    fn discard(&self, id: SpoolId) -> Result<(), SpoolError>;
 
     /// When the earliest message that nobody leases falls due; `None` if there is none.
     fn next_due(&self) -> Option<UnixTime>;
@@ -100,8 +114,8 @@ pub struct Lease {
     pub accepted: UnixTime,
     /// Attempts made before this one.
     pub attempts: u32,
-    /// Whether an earlier attempt may have been cut off (after a crash), so that an agent should look
-    /// for what it already delivered.
+    /// Whether an earlier attempt may have been cut off (after a crash or a lease that was dropped), so
+    /// that an agent should look for what it already delivered.
     pub uncertain: bool,
     /// Gives the message back when dropped.
     pub guard: Option<Box<dyn FnOnce() + Send>>,
