@@ -91,12 +91,21 @@ pub(super) use section;
 /// One setting as it is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its full name, such as `domain."example.org".mailboxes` or `listener.0.address`.
-    pub key: String,
+    /// The full name of its section, such as `domain."example.org"` or `listener.0`; empty for the top.
+    pub section: String,
+    /// Its name in the section.
+    pub name: String,
     /// Its value, in its plainest form.
     pub value: Value,
     /// Where it was set.
     pub origin: Origin,
+}
+
+impl Setting {
+    /// Its full name, such as `domain."example.org".mailboxes` or `listener.0.address`.
+    pub fn key(&self) -> String {
+        if self.section.is_empty() { self.name.clone() } else { format!("{}.{}", self.section, self.name) }
+    }
 }
 
 /// All settings in force, in the order of the manual.
@@ -130,7 +139,7 @@ impl Settings {
     }
 
     fn push(&mut self, setting: Setting) {
-        self.places.insert(setting.key.clone(), self.list.len());
+        self.places.insert(setting.key(), self.list.len());
         self.list.push(setting);
     }
 }
@@ -188,7 +197,12 @@ impl Reader {
         let problems = if inherited { &mut unheard } else { &mut self.problems };
         let value = K::read(node, &mut Asked { key: &key, problems })?;
         if !inherited {
-            self.settings.push(Setting { key, value: K::write(&value), origin: node.at.clone() });
+            self.settings.push(Setting {
+                section: scope.path.clone(),
+                name: name.to_owned(),
+                value: K::write(&value),
+                origin: node.at.clone(),
+            });
         }
         Some(value)
     }
