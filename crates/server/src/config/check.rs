@@ -22,7 +22,8 @@ static EMPTY: Table = Table::new();
 /// Checks the whole tree. `None` only if the reader has problems.
 pub(super) fn check(tree: &Table, files: &dyn Files, reader: &mut Reader) -> Option<Config> {
     let top_scope = Scope { path: String::new(), at: Origin::Default, table: tree, outer: None };
-    let sections: Vec<&str> = SECTIONS.iter().map(|section| section.name).filter(|name| !name.is_empty()).collect();
+    let sections: Vec<&str> =
+        SECTIONS.iter().map(|section| section.name).filter(|name| !name.is_empty()).collect();
     reader.refuse_others(&top_scope, &[&Top::SECTION], &sections);
     let top = Top::read(reader, &top_scope);
 
@@ -62,7 +63,7 @@ pub(super) fn check(tree: &Table, files: &dyn Files, reader: &mut Reader) -> Opt
     let listeners = resolve_listeners(reader, written, tls.as_ref());
     overlaps(reader, &listeners);
     if let Some(top) = &top {
-        reach(reader, top, &listeners, !domains.is_empty() || tree.contains_key("domain"));
+        reach(reader, top, &listeners, tree.contains_key("domain"), whole_file(tree));
         socket_path(reader, "data", &top.data.join("control.sock"));
     }
     if let Some(delivery) = delivery.as_ref().filter(|_| !accept_any) {
@@ -94,7 +95,8 @@ fn section<'a>(reader: &mut Reader, tree: &'a Table, name: &str) -> Scope<'a> {
         None => (&EMPTY, Origin::Default),
         Some(Node { item: Item::Table(table), at }) => (table, at.clone()),
         Some(node) => {
-            reader.wrong(node.at.clone(), format!("{name} is {}; it must be a section [{name}]", node.named()));
+            reader
+                .wrong(node.at.clone(), format!("{name} is {}; it must be a section [{name}]", node.named()));
             (&EMPTY, node.at.clone())
         }
     };
@@ -103,7 +105,6 @@ fn section<'a>(reader: &mut Reader, tree: &'a Table, name: &str) -> Scope<'a> {
 
 /// A listener before it is known whether there is a certificate.
 struct WrittenListener {
-    at: Origin,
     path: String,
     keys: ListenerKeys,
     limits: SessionLimits,
@@ -112,7 +113,10 @@ struct WrittenListener {
 fn listeners(reader: &mut Reader, tree: &Table, shared: &Table) -> Vec<WrittenListener> {
     let items = match tree.get("listener") {
         None => {
-            reader.wrong(whole_file(tree), "no listener; add [[listener]] and below it address = \"0.0.0.0:25\"");
+            reader.wrong(
+                whole_file(tree),
+                "no listener; add [[listener]] and below it address = \"0.0.0.0:25\"",
+            );
             return Vec::new();
         }
         Some(Node { item: Item::List(items), .. }) => items,
@@ -130,7 +134,8 @@ fn listeners(reader: &mut Reader, tree: &Table, shared: &Table) -> Vec<WrittenLi
 fn listener(reader: &mut Reader, number: usize, node: &Node, shared: &Table) -> Option<WrittenListener> {
     let path = format!("listener.{number}");
     let Item::Table(table) = &node.item else {
-        reader.wrong(node.at.clone(), format!("{path} is {}; it must be a section [[listener]]", node.named()));
+        reader
+            .wrong(node.at.clone(), format!("{path} is {}; it must be a section [[listener]]", node.named()));
         return None;
     };
     let scope = Scope { path: path.clone(), at: node.at.clone(), table, outer: None };
@@ -145,7 +150,7 @@ fn listener(reader: &mut Reader, number: usize, node: &Node, shared: &Table) -> 
     let own = Scope { path: format!("{path}.limits"), outer: Some(shared), ..own };
     reader.refuse_others(&own, &[&SessionLimits::SECTION], &[]);
     let limits = SessionLimits::read(reader, &own);
-    Some(WrittenListener { at: node.at.clone(), path, keys: keys?, limits: limits? })
+    Some(WrittenListener { path, keys: keys?, limits: limits? })
 }
 
 /// A place for what is wrong with the file as a whole.
@@ -165,7 +170,10 @@ fn tls(reader: &mut Reader, keys: TlsKeys) -> Tls {
         (false, false, false) => Identity::None,
         (_, _, true) => {
             let at = reader.settings.origin("tls.self_signed");
-            reader.wrong(at, "tls.self_signed is true beside tls.certificate or tls.key; keep one or the other");
+            reader.wrong(
+                at,
+                "tls.self_signed is true beside tls.certificate or tls.key; keep one or the other",
+            );
             Identity::SelfSigned
         }
         (true, false, false) => {
@@ -207,13 +215,17 @@ fn resolve_listener(reader: &mut Reader, written: WrittenListener, tls: Option<&
     match &keys.address {
         ListenAddress::Unix(socket) => {
             if keys.kind != ListenerKind::Lmtp {
-                reader.wrong(address_at, format!("{path} is a socket file, which is for LMTP; add kind = \"lmtp\""));
+                reader.wrong(
+                    address_at,
+                    format!("{path} is a socket file, which is for LMTP; add kind = \"lmtp\""),
+                );
             }
             socket_path(reader, &format!("{path}.address"), socket);
         }
         // RFC 2033 §5
         ListenAddress::Tcp(address) if keys.kind == ListenerKind::Lmtp && address.port() == 25 => {
-            let text = format!("{path} speaks LMTP on port 25, which RFC 2033 §5 forbids; take another, such as 24");
+            let text =
+                format!("{path} speaks LMTP on port 25, which RFC 2033 §5 forbids; take another, such as 24");
             reader.wrong(address_at, text);
         }
         ListenAddress::Tcp(_) | ListenAddress::Inherited(_) => {}
@@ -230,7 +242,10 @@ fn resolve_listener(reader: &mut Reader, written: WrittenListener, tls: Option<&
             if keys.proxy_from.is_empty() && over_tcp {
                 let at = reader.settings.origin(&format!("{path}.proxy"));
                 let right = "name the networks of the proxies in proxy_from";
-                reader.wrong(at, format!("{path}.proxy is \"required\" and anyone could send a PROXY header; {right}"));
+                reader.wrong(
+                    at,
+                    format!("{path}.proxy is \"required\" and anyone could send a PROXY header; {right}"),
+                );
             }
             Some(keys.proxy_from)
         }
@@ -259,7 +274,8 @@ fn overlaps(reader: &mut Reader, listeners: &[Listener]) {
     };
     for (number, listener) in listeners.iter().enumerate() {
         let mut before = listeners.iter().take(number).enumerate();
-        if let Some((other, earlier)) = before.find(|(_, earlier)| clash(&listener.address, &earlier.address)) {
+        if let Some((other, earlier)) = before.find(|(_, earlier)| clash(&listener.address, &earlier.address))
+        {
             let at = reader.settings.origin(&format!("listener.{number}.address"));
             let place = reader.settings.origin(&format!("listener.{other}.address"));
             reader.wrong(
@@ -274,7 +290,7 @@ fn overlaps(reader: &mut Reader, listeners: &[Listener]) {
 }
 
 /// Whether anyone can have mail delivered here, and nobody from outside who should not.
-fn reach(reader: &mut Reader, top: &Top, listeners: &[Listener], has_domains: bool) {
+fn reach(reader: &mut Reader, top: &Top, listeners: &[Listener], has_domains: bool, file: Origin) {
     if top.accept_any {
         for (number, listener) in listeners.iter().enumerate().filter(|(_, one)| !one.address.is_local()) {
             let at = reader.settings.origin(&format!("listener.{number}.address"));
@@ -289,11 +305,7 @@ fn reach(reader: &mut Reader, top: &Top, listeners: &[Listener], has_domains: bo
             );
         }
     } else if !has_domains {
-        let at = match reader.settings.origin("data") {
-            Origin::File { file, .. } => Origin::File { file, line: 0 },
-            other => other,
-        };
-        reader.wrong(at, "no domain to take mail for; add [domain.\"example.org\"] and below it mailboxes = [\"postmaster\"]");
+        reader.wrong(file, "no domain to take mail for; add [domain.\"example.org\"] and below it mailboxes = [\"postmaster\"]");
     }
 }
 
@@ -301,20 +313,24 @@ fn socket_path(reader: &mut Reader, key: &str, socket: &Path) {
     let length = socket.as_os_str().len();
     if length > MAX_SOCKET_PATH {
         let at = reader.settings.origin(key);
-        let text = format!("the socket {} has a path of {length} octets; systems take {MAX_SOCKET_PATH}", socket.display());
+        let text = format!(
+            "the socket {} has a path of {length} octets; systems take {MAX_SOCKET_PATH}",
+            socket.display()
+        );
         reader.wrong(at, format!("{key}: {text}"));
     }
 }
 
 /// Different mailboxes must not share a Maildir.
 fn template(reader: &mut Reader, delivery: &Delivery, domains: &BTreeMap<String, LocalDomain>) {
-    let missing = if !delivery.maildir.tells_locals_apart() && domains.values().any(|one| one.mailboxes.len() > 1) {
-        "{local}"
-    } else if !delivery.maildir.tells_domains_apart() && domains.len() > 1 {
-        "{domain}"
-    } else {
-        return;
-    };
+    let missing =
+        if !delivery.maildir.tells_locals_apart() && domains.values().any(|one| one.mailboxes.len() > 1) {
+            "{local}"
+        } else if !delivery.maildir.tells_domains_apart() && domains.len() > 1 {
+            "{domain}"
+        } else {
+            return;
+        };
     let at = reader.settings.origin("delivery.maildir");
     reader.wrong(at, format!("delivery.maildir has no {missing}, so that mailboxes would share a Maildir"));
 }

@@ -63,12 +63,8 @@ fn read_one(reader: &mut Reader, text: &str, node: &Node, files: &dyn Files) -> 
         reader.wrong(node.at.clone(), format!("{title} is {}; it must be a section", node.named()));
         return None;
     };
-    let scope = Scope {
-        path: format!("domain.{}", bare_or_quoted(text)),
-        at: node.at.clone(),
-        table,
-        outer: None,
-    };
+    let scope =
+        Scope { path: format!("domain.{}", bare_or_quoted(text)), at: node.at.clone(), table, outer: None };
     let name = match Domain::parse(text) {
         Ok(name) => Some(name),
         Err(fault) => {
@@ -91,7 +87,7 @@ fn read_one(reader: &mut Reader, text: &str, node: &Node, files: &dyn Files) -> 
     for (at, mailbox) in written.keys.mailboxes.iter().enumerate() {
         let origin = element(table, "mailboxes", |item| match item {
             Item::List(items) => items.get(at),
-            _ => None,
+            Item::Text(_) | Item::Integer(_) | Item::Flag(_) | Item::Table(_) | Item::Other(_) => None,
         })
         .unwrap_or_else(|| reader.settings.origin(&scope.key("mailboxes")));
         if let Some(local) = local_part(reader, &origin, mailbox, &written) {
@@ -108,7 +104,7 @@ fn read_one(reader: &mut Reader, text: &str, node: &Node, files: &dyn Files) -> 
     for (alias, targets) in &written.keys.aliases {
         let at = element(table, "aliases", |item| match item {
             Item::Table(fields) => fields.get(alias),
-            _ => None,
+            Item::Text(_) | Item::Integer(_) | Item::Flag(_) | Item::List(_) | Item::Other(_) => None,
         })
         .unwrap_or_else(|| reader.settings.origin(&scope.key("aliases")));
         aliases.push((at, alias.clone(), targets.clone()));
@@ -125,7 +121,8 @@ fn read_one(reader: &mut Reader, text: &str, node: &Node, files: &dyn Files) -> 
     for (at, alias, targets) in aliases {
         let Some(local) = local_part(reader, &at, &alias, &written) else { continue };
         if written.mailboxes.contains(&local) {
-            reader.wrong(at, format!("{} is both a mailbox and an alias of {}", shown(&alias), written.title));
+            reader
+                .wrong(at, format!("{} is both a mailbox and an alias of {}", shown(&alias), written.title));
         } else if let Some(other) = written.aliases.get(&local) {
             let text = format!("alias {} of {} is already at {}", shown(&alias), written.title, other.at);
             reader.wrong(at, text);
@@ -140,14 +137,21 @@ fn read_one(reader: &mut Reader, text: &str, node: &Node, files: &dyn Files) -> 
             written.quota.insert(local, *size);
         } else {
             let hint = hint(&local, &written);
-            reader.wrong(origin, format!("quota for {}, which is no mailbox of {}{hint}", shown(mailbox), written.title));
+            reader.wrong(
+                origin,
+                format!("quota for {}, which is no mailbox of {}{hint}", shown(mailbox), written.title),
+            );
         }
     }
     Some((written.name.key(), written))
 }
 
 /// Where an element of a list or table was written, if it was written in the tree.
-fn element<'a>(table: &'a Table, key: &str, pick: impl FnOnce(&'a Item) -> Option<&'a Node>) -> Option<Origin> {
+fn element<'a>(
+    table: &'a Table,
+    key: &str,
+    pick: impl FnOnce(&'a Item) -> Option<&'a Node>,
+) -> Option<Origin> {
     table.get(key).and_then(|node| pick(&node.item)).map(|node| node.at.clone())
 }
 
@@ -177,7 +181,9 @@ fn read_lines(reader: &mut Reader, files: &dyn Files, file: &Path, key: &str) ->
 fn local_part(reader: &mut Reader, at: &Origin, text: &str, written: &Written) -> Option<String> {
     let whole = if text.contains('@') { text.to_owned() } else { format!("{text}@{}", written.name) };
     match Mailbox::parse(&whole) {
-        Ok(mailbox) if mailbox.domain().key() == written.name.key() => Some(mailbox.local().to_ascii_lowercase()),
+        Ok(mailbox) if mailbox.domain().key() == written.name.key() => {
+            Some(mailbox.local().to_ascii_lowercase())
+        }
         Ok(_) => {
             reader.wrong(at.clone(), format!("{} is not in {}", shown(text), written.title));
             None
@@ -192,7 +198,13 @@ fn local_part(reader: &mut Reader, at: &Origin, text: &str, written: &Written) -
 /// Where a target leads: its domain's key and its local part.
 type Place = (String, String);
 
-fn check(reader: &mut Reader, all: &AllWritten, key: &str, written: &Written, accept_any: bool) -> LocalDomain {
+fn check(
+    reader: &mut Reader,
+    all: &AllWritten,
+    key: &str,
+    written: &Written,
+    accept_any: bool,
+) -> LocalDomain {
     let mut aliases = BTreeMap::new();
     for (local, alias) in &written.aliases {
         let what = format!("alias {} of {}", shown(local), written.title);
@@ -215,11 +227,14 @@ fn check(reader: &mut Reader, all: &AllWritten, key: &str, written: &Written, ac
     let mut catch_all = None;
     let target = &written.keys.catch_all;
     if !target.is_empty() {
-        let at = reader.settings.origin(&format!("domain.{}.catch_all", bare_or_quoted(&written.name.to_string())));
+        let at = reader
+            .settings
+            .origin(&format!("domain.{}.catch_all", bare_or_quoted(&written.name.to_string())));
         let what = format!("catch_all of {}", written.title);
         if leads_somewhere(reader, all, key, &at, &what, target) {
             let start = place(key, target).ok().into_iter().collect();
-            catch_all = Some(expand(reader, all, start, &at, &what)).filter(|mailboxes| !mailboxes.is_empty());
+            catch_all =
+                Some(expand(reader, all, start, &at, &what)).filter(|mailboxes| !mailboxes.is_empty());
         }
     }
     let own = || Mailbox::new("postmaster", written.name.clone()).into_iter().collect::<Vec<_>>();
@@ -273,7 +288,9 @@ fn leads_somewhere(
         Err(fault) => format!(": {fault}"),
         Ok((domain, local)) => match all.get(&domain) {
             None => ", which is in no domain of ours".to_owned(),
-            Some(home) if home.mailboxes.contains(&local) || home.aliases.contains_key(&local) => return true,
+            Some(home) if home.mailboxes.contains(&local) || home.aliases.contains_key(&local) => {
+                return true;
+            }
             Some(home) => {
                 format!(", which is neither a mailbox nor an alias of {}{}", home.title, hint(&local, home))
             }
@@ -315,7 +332,10 @@ fn expand(reader: &mut Reader, all: &AllWritten, start: Vec<Place>, at: &Origin,
         seen.insert(next);
     }
     if mailboxes.is_empty() {
-        reader.wrong(at.clone(), format!("{what} never reaches a mailbox: its targets are aliases of one another"));
+        reader.wrong(
+            at.clone(),
+            format!("{what} never reaches a mailbox: its targets are aliases of one another"),
+        );
     }
     mailboxes
 }

@@ -19,7 +19,10 @@ impl Files for Disk {
         let mut octets = Vec::new();
         File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut octets)?;
         if octets.len() as u64 > MAX_FILE {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {MAX_FILE} octets")));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("larger than {MAX_FILE} octets"),
+            ));
         }
         String::from_utf8(octets).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();

@@ -24,7 +24,10 @@ pub(super) struct Asked<'a> {
 impl Asked<'_> {
     /// Reports that what was found is not what is taken. The value is lost, hence always `None`.
     fn wrong<T>(&mut self, at: &Origin, found: impl AsRef<str>, right: impl AsRef<str>) -> Option<T> {
-        self.problems.push(Problem::new(at.clone(), format!("{} {}; it takes {}", self.key, found.as_ref(), right.as_ref())));
+        self.problems.push(Problem::new(
+            at.clone(),
+            format!("{} {}; it takes {}", self.key, found.as_ref(), right.as_ref()),
+        ));
         None
     }
 
@@ -44,9 +47,11 @@ impl Asked<'_> {
     fn list<'n, K: Kind>(&mut self, node: &'n Node) -> Option<&'n [Node]> {
         match &node.item {
             Item::List(items) if items.len() <= MAX_ELEMENTS => Some(items),
-            Item::List(items) => {
-                self.wrong(&node.at, format!("has {} elements", items.len()), format!("at most {MAX_ELEMENTS}"))
-            }
+            Item::List(items) => self.wrong(
+                &node.at,
+                format!("has {} elements", items.len()),
+                format!("at most {MAX_ELEMENTS}"),
+            ),
             Item::Text(_) | Item::Integer(_) | Item::Flag(_) | Item::Table(_) | Item::Other(_) => {
                 self.mismatch::<_, K>(node)
             }
@@ -56,9 +61,11 @@ impl Asked<'_> {
     fn table<'n, K: Kind>(&mut self, node: &'n Node) -> Option<&'n BTreeMap<String, Node>> {
         match &node.item {
             Item::Table(fields) if fields.len() <= MAX_ELEMENTS => Some(fields),
-            Item::Table(fields) => {
-                self.wrong(&node.at, format!("has {} elements", fields.len()), format!("at most {MAX_ELEMENTS}"))
-            }
+            Item::Table(fields) => self.wrong(
+                &node.at,
+                format!("has {} elements", fields.len()),
+                format!("at most {MAX_ELEMENTS}"),
+            ),
             Item::Text(_) | Item::Integer(_) | Item::Flag(_) | Item::List(_) | Item::Other(_) => {
                 self.mismatch::<_, K>(node)
             }
@@ -183,7 +190,12 @@ fn names(units: &Units) -> String {
     units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
-fn read_measured<K: Kind>(node: &Node, units: &Units, range: (u64, u64), asked: &mut Asked<'_>) -> Option<u64> {
+fn read_measured<K: Kind>(
+    node: &Node,
+    units: &Units,
+    range: (u64, u64),
+    asked: &mut Asked<'_>,
+) -> Option<u64> {
     match measured(&node.item, units) {
         Ok(number) if (range.0..=range.1).contains(&number) => Some(number),
         Ok(_) | Err("") => asked.mismatch::<_, K>(node),
@@ -387,7 +399,8 @@ impl Kind for ListenText {
     type Out = ListenAddress;
 
     fn takes() -> String {
-        "an address such as \"0.0.0.0:25\", \"[::]:25\", \"unix:/run/postroad/lmtp.sock\" or \"fd:NAME\"".to_owned()
+        "an address such as \"0.0.0.0:25\", \"[::]:25\", \"unix:/run/postroad/lmtp.sock\" or \"fd:NAME\""
+            .to_owned()
     }
 
     fn read(node: &Node, asked: &mut Asked<'_>) -> Option<ListenAddress> {
@@ -447,7 +460,9 @@ impl Kind for Networks {
             let text = asked.text::<Self>(item)?;
             match Network::parse(text) {
                 Ok(network) => Some(network),
-                Err(fault) => asked.wrong(&item.at, format!("has {}, which {fault}", shown(text)), Self::takes()),
+                Err(fault) => {
+                    asked.wrong(&item.at, format!("has {}, which {fault}", shown(text)), Self::takes())
+                }
             }
         })
     }
@@ -493,10 +508,9 @@ impl Kind for AliasTable {
             .map(|(name, item)| {
                 let targets = match &item.item {
                     Item::Text(one) => Some(vec![one.clone()]),
-                    Item::List(_) | Item::Integer(_) | Item::Flag(_) | Item::Table(_) | Item::Other(_) => all(
-                        asked.list::<Self>(item)?,
-                        |target| asked.text::<Self>(target).map(str::to_owned),
-                    ),
+                    Item::List(_) | Item::Integer(_) | Item::Flag(_) | Item::Table(_) | Item::Other(_) => {
+                        all(asked.list::<Self>(item)?, |target| asked.text::<Self>(target).map(str::to_owned))
+                    }
                 };
                 Some((name.clone(), targets?))
             })

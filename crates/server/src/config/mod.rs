@@ -13,8 +13,8 @@ mod domains;
 mod files;
 mod keys;
 mod kind;
-mod problem;
 mod probe;
+mod problem;
 mod raw;
 mod section;
 mod types;
@@ -80,7 +80,7 @@ pub struct Loaded {
 
 /// Why a configuration could not be loaded.
 #[derive(Debug)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "each has an exit code")]
 pub enum LoadError {
     /// The file cannot be read (`EX_NOINPUT`).
     NoInput {
@@ -132,7 +132,8 @@ impl Sources {
                 Err(error) => return Err(LoadError::NoInput { file: file.clone(), error }),
             },
         };
-        self.load_text(text.as_ref().map(|(text, file)| (text.as_str(), *file)), &Disk).map_err(LoadError::Wrong)
+        self.load_text(text.as_ref().map(|(text, file)| (text.as_str(), *file)), &Disk)
+            .map_err(LoadError::Wrong)
     }
 
     fn load_text(&self, text: Option<(&str, &Path)>, files: &dyn Files) -> Result<Loaded, Vec<Problem>> {
@@ -203,8 +204,9 @@ pub fn fuzz_parse(bytes: &[u8]) -> Result<Loaded, Vec<Problem>> {
     let file = Path::new("postroad.toml");
     match std::str::from_utf8(bytes) {
         Ok(text) => Sources::default().load_text(Some((text, file)), &Nowhere),
-        Err(error) => {
-            Err(vec![Problem::new(Origin::File { file: file.into(), line: 0 }, format!("not UTF-8: {error}"))])
-        }
+        Err(error) => Err(vec![Problem::new(
+            Origin::File { file: file.into(), line: 0 },
+            format!("not UTF-8: {error}"),
+        )]),
     }
 }

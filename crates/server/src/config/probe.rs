@@ -37,9 +37,9 @@ fn directory(path: &Path) -> Option<String> {
     let shown = path.display();
     match path.metadata() {
         Ok(found) if !found.is_dir() => Some(format!("{shown} is not a directory; name another")),
-        Ok(_) => access(path, Access::WRITE_OK | Access::EXEC_OK)
-            .err()
-            .map(|error| format!("{shown} cannot be written to ({error}); give it to the user that runs postroad")),
+        Ok(_) => access(path, Access::WRITE_OK | Access::EXEC_OK).err().map(|error| {
+            format!("{shown} cannot be written to ({error}); give it to the user that runs postroad")
+        }),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Some(format!("{shown} cannot be reached: {error}"))
         }

@@ -111,7 +111,9 @@ pub(super) fn parse_local(text: &str, problems: &mut Vec<Problem>) -> Table {
 /// Reads one value, such as a default.
 pub(super) fn parse_value(text: &str, at: &Origin, problems: &mut Vec<Problem>) -> Option<Node> {
     match DeValue::parse(text) {
-        Ok(value) => Some(Node { at: at.clone(), item: convert(value.into_inner(), &|_| at.clone(), MAX_DEPTH) }),
+        Ok(value) => {
+            Some(Node { at: at.clone(), item: convert(value.into_inner(), &|_| at.clone(), MAX_DEPTH) })
+        }
         Err(error) => {
             problems.push(Problem::new(at.clone(), format!("not TOML: {}", one_line(error.message()))));
             None
@@ -125,8 +127,8 @@ pub(super) fn parse_key(text: &str) -> Result<Vec<String>, String> {
     if text.contains(['\n', '=', '#', '[', '{']) {
         return Err(format!("{} is not a key such as limits.recipients", shown(text)));
     }
-    let document =
-        DeTable::parse(&line).map_err(|_bad| format!("{} is not a key such as limits.recipients", shown(text)))?;
+    let document = DeTable::parse(&line)
+        .map_err(|_bad| format!("{} is not a key such as limits.recipients", shown(text)))?;
     let mut table = convert_table(document.into_inner(), &|_| Origin::Default, MAX_DEPTH);
     let mut parts = Vec::new();
     while let Some((name, node)) = table.pop_first() {

@@ -184,12 +184,11 @@ impl Reader {
         let own = scope.table.get(name);
         let outer = scope.outer.and_then(|table| table.get(name));
         let fallback;
-        let node: &Node = match own.or(outer) {
-            Some(node) => node,
-            None => {
-                fallback = parse_value(default, &Origin::Default, &mut self.problems)?;
-                &fallback
-            }
+        let node: &Node = if let Some(node) = own.or(outer) {
+            node
+        } else {
+            fallback = parse_value(default, &Origin::Default, &mut self.problems)?;
+            &fallback
         };
         // a fault in the outer table is reported when that is read
         let mut unheard = Vec::new();
@@ -209,8 +208,12 @@ impl Reader {
 
     /// Reports every key of the table that is none of `known` (and no table named in `tables`).
     pub(super) fn refuse_others(&mut self, scope: &Scope<'_>, known: &[&Section], tables: &[&str]) {
-        let names: Vec<&str> =
-            known.iter().flat_map(|section| section.keys).map(|key| key.name).chain(tables.iter().copied()).collect();
+        let names: Vec<&str> = known
+            .iter()
+            .flat_map(|section| section.keys)
+            .map(|key| key.name)
+            .chain(tables.iter().copied())
+            .collect();
         for (name, node) in scope.table {
             if !names.contains(&name.as_str()) {
                 let hint = hint(name, &names, known);
@@ -230,7 +233,8 @@ fn hint(name: &str, names: &[&str], here: &[&Section]) -> String {
     let elsewhere = super::keys::SECTIONS
         .iter()
         .find(|section| {
-            !here.iter().any(|known| known.name == section.name) && section.keys.iter().any(|key| key.name == name)
+            !here.iter().any(|known| known.name == section.name)
+                && section.keys.iter().any(|key| key.name == name)
         })
         .map(|section| match section.name {
             "" => "; it belongs at the top of the file".to_owned(),

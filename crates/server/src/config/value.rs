@@ -6,7 +6,7 @@ use std::fmt;
 
 /// A value as `effective`, `why` and their JSON forms show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "what of TOML the keys use")]
 pub enum Value {
     /// A string.
     Text(String),
@@ -63,7 +63,10 @@ pub(super) fn quoted(text: &str) -> String {
             }
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c.is_control() => {
+                let escaped = format!("\\u{:04X}", u32::from(c));
+                out.push_str(&escaped);
+            }
             c => out.push(c),
         }
     }

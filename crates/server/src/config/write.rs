@@ -1,11 +1,11 @@
 //! What is written for people: the settings in force, one setting explained, a new file, the manual.
 //! All of it comes from the table of keys.
 
+use super::Loaded;
 use super::keys::SECTIONS;
 use super::raw::{bare_or_quoted, parse_key, shown};
 use super::section::{Key, Section, Setting, Settings, join_doc, nearest};
 use super::value::quoted;
-use super::Loaded;
 use postroad_proto::addr::Domain;
 use std::fmt::Write;
 
@@ -20,7 +20,9 @@ impl Loaded {
                 section = &setting.section;
                 line(&mut out, format_args!("\n{}", header(section)));
             }
-            line(&mut out, format_args!("{} = {}  # {}", setting.name, setting.value, setting.origin));
+            // a line break in an option must not end the comment
+            let origin = setting.origin.to_string().replace(char::is_control, " ");
+            line(&mut out, format_args!("{} = {}  # {origin}", setting.name, setting.value));
         }
         out
     }
@@ -74,7 +76,11 @@ pub fn explain(name: &str, settings: &Settings) -> Result<Explained, String> {
     let full = words.iter().map(|word| bare_or_quoted(word)).collect::<Vec<_>>().join(".");
     let settings = match settings.get(&full) {
         Some(one) if wanted != "limits" || words.len() > 2 => vec![one.clone()],
-        _ => settings.iter().filter(|one| one.name == key.name && is_of(one, section, &words)).cloned().collect(),
+        _ => settings
+            .iter()
+            .filter(|one| one.name == key.name && is_of(one, section, &words))
+            .cloned()
+            .collect(),
     };
     Ok(Explained { section, key, settings })
 }
@@ -91,10 +97,8 @@ fn is_of(setting: &Setting, section: &Section, asked: &[&str]) -> bool {
 }
 
 fn unknown(name: &str) -> String {
-    let names: Vec<String> = SECTIONS
-        .iter()
-        .flat_map(|section| section.keys.iter().map(|key| full_name(section, key)))
-        .collect();
+    let names: Vec<String> =
+        SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| full_name(section, key))).collect();
     let last = name.rsplit('.').next().unwrap_or(name);
     let same = names.iter().find(|known| known.rsplit('.').next() == Some(last)).map(String::as_str);
     let right = nearest(name, names.iter().map(String::as_str)).or(same);
@@ -135,7 +139,8 @@ pub fn minimal_file(domain: &Domain, hostname: &Domain) -> String {
 
 /// A working configuration that documents every key; what is left at its default is commented out.
 pub fn full_file(domain: &Domain, hostname: &Domain) -> String {
-    let mut out = format!("# Postroad takes mail for {domain}. A key that is commented out shows its default.\n");
+    let mut out =
+        format!("# Postroad takes mail for {domain}. A key that is commented out shows its default.\n");
     let mut before = None;
     for section in SECTIONS {
         let set = |pairs: &[(&str, String)]| -> Vec<(String, String)> {
@@ -224,7 +229,13 @@ pub fn reference() -> String {
         for key in section.keys {
             line(
                 &mut out,
-                format_args!("\n- **`{} = {}`**: {} Takes {}.", key.name, key.default, key.sentence(), key.takes()),
+                format_args!(
+                    "\n- **`{} = {}`**: {} Takes {}.",
+                    key.name,
+                    key.default,
+                    key.sentence(),
+                    key.takes()
+                ),
             );
         }
     }
