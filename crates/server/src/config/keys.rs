@@ -4,13 +4,14 @@
 //! docs/configuration.md. A default is written as it would stand in the file and is read like one.
 
 use super::kind::{
-    AliasTable, Bytes, Choice, Count, Flag, HostName, HttpAddress, ListenText, LocalParts, Networks, Number, Paths,
-    QuotaTable, Separator, Span, Spans, Text,
+    AliasTable, Bytes, Choice, Count, Flag, HostName, HttpAddress, ListenText, LocalParts, Networks, Number,
+    Paths, QuotaTable, Separator, Span, Spans, Text,
 };
 use super::section::{Section, section};
 use super::types::{ListenAddress, MaildirTemplate, Network};
 use super::words::{
-    BareNewline, Judgement, Level, LineEnds, ListenerKind, LogFormat, Pregreet, ProxyMode, TlsChoice, TlsVersion,
+    BareNewline, Judgement, Level, LineEnds, ListenerKind, LogFormat, Pregreet, ProxyMode, TlsChoice,
+    TlsVersion,
 };
 use postroad_proto::addr::Domain;
 use std::collections::BTreeMap;

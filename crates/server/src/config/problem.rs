@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "the sources of docs/configuration.md")]
 pub enum Origin {
     /// Nowhere: the built-in default.
     Default,

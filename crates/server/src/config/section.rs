@@ -91,12 +91,21 @@ pub(super) use section;
 /// One setting as it is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its full name, such as `domain."example.org".mailboxes` or `listener.0.address`.
-    pub key: String,
+    /// The full name of its section, such as `domain."example.org"` or `listener.0`; empty for the top.
+    pub section: String,
+    /// Its name in the section.
+    pub name: String,
     /// Its value, in its plainest form.
     pub value: Value,
     /// Where it was set.
     pub origin: Origin,
+}
+
+impl Setting {
+    /// Its full name, such as `domain."example.org".mailboxes` or `listener.0.address`.
+    pub fn key(&self) -> String {
+        if self.section.is_empty() { self.name.clone() } else { format!("{}.{}", self.section, self.name) }
+    }
 }
 
 /// All settings in force, in the order of the manual.
@@ -130,7 +139,7 @@ impl Settings {
     }
 
     fn push(&mut self, setting: Setting) {
-        self.places.insert(setting.key.clone(), self.list.len());
+        self.places.insert(setting.key(), self.list.len());
         self.list.push(setting);
     }
 }
@@ -175,12 +184,11 @@ impl Reader {
         let own = scope.table.get(name);
         let outer = scope.outer.and_then(|table| table.get(name));
         let fallback;
-        let node: &Node = match own.or(outer) {
-            Some(node) => node,
-            None => {
-                fallback = parse_value(default, &Origin::Default, &mut self.problems)?;
-                &fallback
-            }
+        let node: &Node = if let Some(node) = own.or(outer) {
+            node
+        } else {
+            fallback = parse_value(default, &Origin::Default, &mut self.problems)?;
+            &fallback
         };
         // a fault in the outer table is reported when that is read
         let mut unheard = Vec::new();
@@ -188,15 +196,24 @@ impl Reader {
         let problems = if inherited { &mut unheard } else { &mut self.problems };
         let value = K::read(node, &mut Asked { key: &key, problems })?;
         if !inherited {
-            self.settings.push(Setting { key, value: K::write(&value), origin: node.at.clone() });
+            self.settings.push(Setting {
+                section: scope.path.clone(),
+                name: name.to_owned(),
+                value: K::write(&value),
+                origin: node.at.clone(),
+            });
         }
         Some(value)
     }
 
     /// Reports every key of the table that is none of `known` (and no table named in `tables`).
     pub(super) fn refuse_others(&mut self, scope: &Scope<'_>, known: &[&Section], tables: &[&str]) {
-        let names: Vec<&str> =
-            known.iter().flat_map(|section| section.keys).map(|key| key.name).chain(tables.iter().copied()).collect();
+        let names: Vec<&str> = known
+            .iter()
+            .flat_map(|section| section.keys)
+            .map(|key| key.name)
+            .chain(tables.iter().copied())
+            .collect();
         for (name, node) in scope.table {
             if !names.contains(&name.as_str()) {
                 let hint = hint(name, &names, known);
@@ -216,7 +233,8 @@ fn hint(name: &str, names: &[&str], here: &[&Section]) -> String {
     let elsewhere = super::keys::SECTIONS
         .iter()
         .find(|section| {
-            !here.iter().any(|known| known.name == section.name) && section.keys.iter().any(|key| key.name == name)
+            !here.iter().any(|known| known.name == section.name)
+                && section.keys.iter().any(|key| key.name == name)
         })
         .map(|section| match section.name {
             "" => "; it belongs at the top of the file".to_owned(),

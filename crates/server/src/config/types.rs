@@ -142,7 +142,6 @@ pub struct LocalDomain {
     pub postmaster: Vec<Mailbox>,
 }
 
-
 /// A network of IP addresses, such as `10.0.0.0/8` or `2001:db8::/32`; a single address is one too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -275,9 +274,9 @@ fn one_name(part: &str) -> String {
     let mut name = String::with_capacity(part.len());
     for (at, c) in part.char_indices() {
         if matches!(c, '/' | '%' | '{' | '}') || c.is_control() || (at == 0 && c == '.') {
-            for octet in c.to_string().bytes() {
-                name.push_str(&format!("%{octet:02X}"));
-            }
+            // all of them are ASCII but the controls U+0080 to U+009F, whose number tells them apart as well
+            let escaped = format!("%{:02X}", u32::from(c));
+            name.push_str(&escaped);
         } else {
             name.push(c);
         }

@@ -1,0 +1,42 @@
+//! Exit codes, after `sysexits.h`.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It did what was asked.
+    Done,
+    /// The command line is wrong (`EX_USAGE`).
+    Usage,
+    /// A file that was named cannot be read (`EX_NOINPUT`).
+    NoInput,
+    /// A file cannot be written (`EX_CANTCREAT`).
+    CannotCreate,
+    /// Reading or writing failed (`EX_IOERR`).
+    Io,
+    /// The configuration is wrong (`EX_CONFIG`).
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Usage => 64,
+            Exit::NoInput => 66,
+            Exit::CannotCreate => 73,
+            Exit::Io => 74,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Prints what clap has to say: the help on standard output, a fault on standard error.
+pub(crate) fn of_command_line(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+    match error.print() {
+        Ok(()) => exit.into(),
+        Err(_closed) => Exit::Io.into(),
+    }
+}
