@@ -11,10 +11,18 @@ pub(crate) enum Exit {
     Usage,
     /// A file that was named cannot be read (`EX_NOINPUT`).
     NoInput,
+    /// What is needed is not there: a port that is taken, a server that does not run (`EX_UNAVAILABLE`).
+    Unavailable,
+    /// The system lacks something (`EX_OSERR`).
+    System,
     /// A file cannot be written (`EX_CANTCREAT`).
     CannotCreate,
     /// Reading or writing failed (`EX_IOERR`).
     Io,
+    /// Somebody else is using it just now (`EX_TEMPFAIL`).
+    TryLater,
+    /// The user may not do this (`EX_NOPERM`).
+    NoPermission,
     /// The configuration is wrong (`EX_CONFIG`).
     Config,
 }
@@ -25,8 +33,12 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Usage => 64,
             Exit::NoInput => 66,
+            Exit::Unavailable => 69,
+            Exit::System => 71,
             Exit::CannotCreate => 73,
             Exit::Io => 74,
+            Exit::TryLater => 75,
+            Exit::NoPermission => 77,
             Exit::Config => 78,
         })
     }

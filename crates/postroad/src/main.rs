@@ -11,6 +11,7 @@
 
 mod commands;
 mod exit;
+mod log;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -25,6 +26,15 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(commands::serve::Args),
+    /// Look at the mail that waits, and why it waits.
+    #[command(subcommand)]
+    Queue(commands::queue::Command),
+    /// Have the running server read its configuration again.
+    Reload(commands::reload::Args),
+    /// Find out whether this machine keeps its promises.
+    #[command(subcommand)]
+    Doctor(commands::doctor::Command),
     /// Check, show, explain or write the configuration.
     #[command(subcommand)]
     Config(commands::config::Command),
@@ -36,6 +46,10 @@ fn main() -> ExitCode {
         Err(error) => return exit::of_command_line(&error),
     };
     match line.command {
+        Command::Serve(args) => commands::serve::run(&args),
+        Command::Queue(command) => commands::queue::run(&command),
+        Command::Reload(args) => commands::reload::run(&args),
+        Command::Doctor(command) => commands::doctor::run(&command),
         Command::Config(command) => commands::config::run(&command),
     }
     .into()

@@ -5,7 +5,7 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
 use postroad_proto::addr::Domain;
 use postroad_server::config::{
-    Explained, LoadError, Loaded, Origin, Problem, Setting, Sources, Value, explain, full_file, minimal_file,
+    Config, Explained, LoadError, Loaded, Origin, Problem, Setting, Sources, Value, explain, full_file, minimal_file,
 };
 use serde_json::{Map, json};
 use std::fs::OpenOptions;
@@ -39,6 +39,17 @@ pub(crate) struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// Loads the configuration; a fault is told, and how to exit with it returned.
+    pub(crate) fn load(&self) -> Result<Config, Exit> {
+        self.sources().load().map(|loaded| loaded.config).map_err(|error| {
+            anstream::eprintln!("{error}");
+            match error {
+                LoadError::NoInput { .. } => Exit::NoInput,
+                LoadError::Wrong(_) => Exit::Config,
+            }
+        })
+    }
+
     /// The same as the configuration's own type.
     pub(crate) fn sources(&self) -> Sources {
         Sources {

@@ -1,3 +1,7 @@
 //! The commands, one module each.
 
 pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod queue;
+pub(crate) mod reload;
+pub(crate) mod serve;

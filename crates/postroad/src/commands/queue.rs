@@ -1,0 +1,195 @@
+//! `postroad queue`: what waits, and why. Asks the running server, or reads the spool where none runs.
+
+use super::config::ConfigArgs;
+use super::reload::{is_absent, no_server};
+use crate::exit::Exit;
+use anstream::{eprintln, println};
+use postroad_server::clock::Clock;
+use postroad_server::config::Config;
+use postroad_server::control::{Answer, Request, ask};
+use postroad_server::queue::{self, Item};
+use postroad_spool::SpoolId;
+use postroad_spool::store::DiskSpool;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List the messages that wait, oldest first, with the reason.
+    ///
+    /// Exits with 0, also when nothing waits.
+    List {
+        #[command(flatten)]
+        sources: ConfigArgs,
+        /// At most so many messages.
+        #[arg(long, value_name = "N", default_value_t = 100_000)]
+        limit: usize,
+        /// Print JSON: an array of messages.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one message with each of its recipients.
+    ///
+    /// Exits with 69 if no such message waits.
+    Show {
+        /// Its queue id, as in the reply to its sender and in the log.
+        id: String,
+        #[command(flatten)]
+        sources: ConfigArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs it.
+pub(crate) fn run(command: &Command) -> Exit {
+    match run_or(command) {
+        Ok(()) => Exit::Done,
+        Err(exit) => exit,
+    }
+}
+
+fn run_or(command: &Command) -> Result<(), Exit> {
+    match command {
+        Command::List { sources, limit, json } => {
+            let source = Source::open(&sources.load()?)?;
+            let mut items: Vec<Item> = Vec::new();
+            loop {
+                let page = source.list(items.last().map(|item| item.id.clone()))?;
+                let whole = page.len() >= queue::PAGE;
+                items.extend(page);
+                if !whole || items.len() >= *limit {
+                    break;
+                }
+            }
+            items.truncate(*limit);
+            if *json { print_json(&items) } else { print_list(&items) }
+        }
+        Command::Show { id, sources, json } => {
+            if SpoolId::parse(id).is_none() {
+                eprintln!("postroad: {id:?} is not a queue id; `postroad queue list` shows them");
+                return Err(Exit::Usage);
+            }
+            let Some(item) = Source::open(&sources.load()?)?.show(id)? else {
+                eprintln!("postroad: no message {id} waits; it was delivered, or never accepted here");
+                return Err(Exit::Unavailable);
+            };
+            if *json { print_json(&item) } else { print_item(&item) }
+        }
+    }
+}
+
+/// Where the queue is read.
+enum Source {
+    Server(std::path::PathBuf),
+    Disk(Box<DiskSpool>),
+}
+
+impl Source {
+    fn open(config: &Config) -> Result<Self, Exit> {
+        let socket = config.control_socket();
+        match ask(&socket, &Request::QueueList { after: Some(SpoolId::from_bits(u128::MAX).to_string()) }) {
+            Ok(_) => Ok(Self::Server(socket)),
+            Err(error) if is_absent(&error) => {
+                let path = config.data.join("spool");
+                if !path.is_dir() {
+                    eprintln!("postroad: there is no spool at {}; give the server's --config or --data", path.display());
+                    return Err(Exit::Unavailable);
+                }
+                let opened = DiskSpool::open(&path, super::spool_options(config), Clock::new().unix());
+                opened.map(|(spool, _)| Self::Disk(Box::new(spool))).map_err(|error| {
+                    eprintln!("postroad: the spool {}: {error}", path.display());
+                    Exit::Io
+                })
+            }
+            Err(error) => Err(no_server(&socket, &error)),
+        }
+    }
+
+    fn list(&self, after: Option<String>) -> Result<Vec<Item>, Exit> {
+        match self {
+            Self::Server(socket) => self.asked(socket, &Request::QueueList { after }),
+            Self::Disk(spool) => {
+                queue::list(&**spool, after.as_deref().and_then(SpoolId::parse)).map_err(|error| trouble(&error))
+            }
+        }
+    }
+
+    fn show(&self, id: &str) -> Result<Option<Item>, Exit> {
+        match self {
+            Self::Server(socket) => {
+                Ok(self.asked(socket, &Request::QueueShow { id: id.to_owned() })?.into_iter().next())
+            }
+            Self::Disk(spool) => match SpoolId::parse(id) {
+                Some(id) => queue::show(&**spool, id).map_err(|error| trouble(&error)),
+                None => Ok(None),
+            },
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as the other methods do")]
+    fn asked(&self, socket: &std::path::Path, request: &Request) -> Result<Vec<Item>, Exit> {
+        match ask(socket, request) {
+            Ok(Answer::Queue { items }) => Ok(items),
+            Ok(Answer::NotFound) => Ok(Vec::new()),
+            Ok(Answer::Failed { why }) => Err(trouble(&why)),
+            Ok(_) => Err(trouble(&"the server gave an answer that this version does not know")),
+            Err(error) => Err(no_server(socket, &error)),
+        }
+    }
+}
+
+fn trouble(error: &dyn std::fmt::Display) -> Exit {
+    eprintln!("postroad: {error}");
+    Exit::Io
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| trouble(&error))?;
+    println!("{text}");
+    Ok(())
+}
+
+fn print_list(items: &[Item]) -> Result<(), Exit> {
+    if items.is_empty() {
+        println!("Nothing waits.");
+        return Ok(());
+    }
+    for item in items {
+        let waiting: Vec<_> = item.recipients.iter().filter(|recipient| recipient.state != "delivered").collect();
+        println!("{}  {}  {} octets  from <{}>", item.id, item.accepted, item.size, item.sender);
+        for recipient in waiting {
+            println!("    to <{}>: {}", recipient.mailbox, why(item, &recipient.state, recipient.reason.as_deref()));
+        }
+    }
+    println!("{} waiting.", if items.len() == 1 { "1 message".to_owned() } else { format!("{} messages", items.len()) });
+    Ok(())
+}
+
+fn print_item(item: &Item) -> Result<(), Exit> {
+    println!("message    {}", item.id);
+    println!("from       <{}>", item.sender);
+    println!("accepted   {}", item.accepted);
+    println!("size       {} octets", item.size);
+    println!("attempts   {}", item.attempts);
+    println!("next       {}", item.due.as_deref().unwrap_or("none is due"));
+    for recipient in &item.recipients {
+        let original = recipient.original.as_ref().map(|written| format!(" (sent to <{written}>)")).unwrap_or_default();
+        let reason = recipient.reason.as_deref();
+        println!("to         <{}>{original}: {}", recipient.mailbox, why(item, &recipient.state, reason));
+    }
+    Ok(())
+}
+
+/// The state of a recipient in words.
+fn why(item: &Item, state: &str, reason: Option<&str>) -> String {
+    let reason = reason.unwrap_or("no reason was written down");
+    match (state, &item.due) {
+        ("new", Some(due)) => format!("waits for its first attempt, due {due}"),
+        ("new", None) => "is being delivered".to_owned(),
+        ("deferred", Some(due)) => format!("{reason}; next attempt {due}, {} made", item.attempts),
+        ("deferred", None) => format!("{reason}; is being tried again"),
+        ("delivered", _) => "delivered".to_owned(),
+        ("failed", _) => format!("given up: {reason}"),
+        (other, _) => other.to_owned(),
+    }
+}

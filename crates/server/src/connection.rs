@@ -1,0 +1,303 @@
+//! One connection: sockets, TLS and timers around a [`Conversation`].
+//!
+//! An idle session holds no buffers: octets are read into a buffer of the thread, handed to the
+//! session in the same breath, and replies are written and dropped. Every wait has an end.
+
+use crate::config::{ListenerTls, Pregreet};
+use crate::connections::{Over, Place};
+use crate::conversation::{Conversation, Greeting, Next, Peer, Secured};
+use crate::listener::Running;
+use crate::proxy;
+use crate::shared::{Active, ListenerSettings, Shared};
+use postroad_proto::reply::{Reply, ReplyId};
+use postroad_spool::Spool;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{timeout, timeout_at};
+use tracing::{debug, info};
+
+/// Octets read at once.
+const READ: usize = 64 << 10;
+/// For a write that makes no progress: the client does not read its replies.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
+/// For what a peer still sends after we closed our side, so that it sees our last reply.
+const LINGER: Duration = Duration::from_secs(2);
+/// For a PROXY header.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// A socket of either kind; dispatch once a connection, not once an octet.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// What a connection was accepted with.
+pub(crate) struct Accepted<S> {
+    pub(crate) running: Running<S>,
+    pub(crate) active: Arc<Active>,
+    pub(crate) settings: Arc<ListenerSettings>,
+    pub(crate) place: Place,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// How a conversation ended.
+enum End {
+    Closed,
+    StartTls,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<S: Spool, T: Stream + 'static>(mut accepted: Accepted<S>, mut stream: T, pregreeted: bool) {
+    let mut peer = Peer(accepted.peer);
+    if accepted.settings.listener.proxy.is_some() {
+        match Box::pin(proxied(&accepted, &mut stream)).await {
+            Ok(true_peer) => peer = Peer(true_peer.or(accepted.peer)),
+            Err(error) => return info!(%peer, %error, "closed"),
+        }
+    }
+    let Accepted { running: Running { shared, mut stop, alive: _alive }, active, settings, mut place, .. } = accepted;
+    if let Some(reply) = unwelcome(&active, &settings, &mut place, peer, pregreeted) {
+        shared.metrics.connections_refused.inc();
+        info!(%peer, %reply, "refused");
+        return Box::pin(say_and_close(&mut stream, &reply)).await;
+    }
+    let _counted = Counted::new(&shared);
+    let implicit = settings.listener.tls == ListenerTls::Implicit;
+    let mut conversation = Conversation::new(Arc::clone(&shared), active, peer, Arc::clone(&settings.plain));
+    if !implicit {
+        match converse(&mut conversation, &mut stream, &mut stop).await {
+            Ok(End::StartTls) => {}
+            Ok(End::Closed) => return,
+            Err(error) => return debug!(%peer, %error, "the connection broke"),
+        }
+    }
+    let inside_tls = async move {
+        let Some((mut stream, secured)) = handshake(stream, conversation.active(), &shared, peer).await else { return };
+        let offer = Arc::clone(&settings.secured);
+        conversation.secure(offer, secured, if implicit { Greeting::Due } else { Greeting::Given });
+        if let Err(error) = converse(&mut conversation, &mut *stream, &mut stop).await {
+            debug!(%peer, %error, "the connection broke");
+        }
+    };
+    Box::pin(inside_tls).await;
+}
+
+/// What the peer is told instead of a greeting, if anything.
+fn unwelcome(
+    active: &Active,
+    settings: &ListenerSettings,
+    place: &mut Place,
+    peer: Peer,
+    pregreeted: bool,
+) -> Option<Reply> {
+    if let Some(address) = peer.0
+        && let Err(over) = place.of(address.ip(), active.config.limits.connections_per_address)
+    {
+        return Some(over_limit(over, active));
+    }
+    if pregreeted {
+        info!(%peer, "spoke before the greeting");
+    }
+    (pregreeted && settings.listener.pregreet == Pregreet::Refuse).then(|| Reply::of(ReplyId::Pregreet))
+}
+
+/// What a connection over a limit is told.
+pub(crate) fn over_limit(over: Over, active: &Active) -> Reply {
+    let limits = &active.config.limits;
+    match over {
+        Over::All => Reply::saying(
+            ReplyId::TooManyConnections,
+            format!("Too many connections: {} are open, the limit; try again later", limits.connections),
+        ),
+        Over::Address => Reply::saying(
+            ReplyId::TooManyConnectionsFromYou,
+            format!("Too many connections from your address: the limit is {}", limits.connections_per_address),
+        ),
+    }
+}
+
+/// Runs the session until it ends or wants TLS.
+async fn converse<S: Spool, T: Stream + ?Sized>(
+    conversation: &mut Conversation<S>,
+    stream: &mut T,
+    stop: &mut watch::Receiver<bool>,
+) -> io::Result<End> {
+    let mut stopping = *stop.borrow();
+    if stopping {
+        conversation.shutdown();
+    }
+    loop {
+        match conversation.step() {
+            Next::Input => {}
+            Next::Commit(draft, envelope) => {
+                let commit = conversation.shared.spool.commit(draft, envelope);
+                let result = commit.await;
+                conversation.committed(result);
+                continue;
+            }
+            Next::StartTls => {
+                write(stream, conversation.take_out()).await?;
+                return Ok(End::StartTls);
+            }
+            Next::Close => {
+                write(stream, conversation.take_out()).await?;
+                close(stream, conversation.is_polite_end()).await;
+                return Ok(End::Closed);
+            }
+        }
+        write(stream, conversation.take_out()).await?;
+        let deadline = conversation.deadline();
+        tokio::select! {
+            biased;
+            read = timeout_at(deadline, read(stream, conversation)) => match read {
+                Ok(Ok(0)) => return Ok(End::Closed),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_elapsed) => conversation.timeout(),
+            },
+            changed = stop.changed(), if !stopping => {
+                // A sender that is gone means the same.
+                stopping = changed.is_err() || *stop.borrow();
+                if stopping {
+                    conversation.shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// Waits for octets and hands them to the session; returns how many came, 0 at the end.
+async fn read<S: Spool, T: Stream + ?Sized>(stream: &mut T, conversation: &mut Conversation<S>) -> io::Result<usize> {
+    poll_fn(|cx| {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) => {
+                    conversation.input(buffer.filled());
+                    Poll::Ready(Ok(buffer.filled().len()))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+    })
+    .await
+}
+
+async fn write<T: Stream + ?Sized>(stream: &mut T, out: Vec<u8>) -> io::Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    let written = async {
+        stream.write_all(&out).await?;
+        stream.flush().await
+    };
+    Box::pin(timeout(WRITE_TIMEOUT, written)).await.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// Ends our side. Where the peer may still be sending, what comes is read away for a moment: closing
+/// on unread octets would make the peer's system throw our last reply away.
+async fn close<T: Stream + ?Sized>(stream: &mut T, polite: bool) {
+    if stream.shutdown().await.is_ok() && !polite {
+        let drain = async {
+            let mut sink = [0; 512];
+            while matches!(stream.read(&mut sink).await, Ok(1..)) {}
+        };
+        // Over or not: the peer had its time.
+        drop(Box::pin(timeout(LINGER, drain)).await);
+    }
+}
+
+/// Says one thing to a peer that gets no session.
+pub(crate) async fn say_and_close<T: Stream + ?Sized>(stream: &mut T, reply: &Reply) {
+    let mut out = Vec::new();
+    reply.write_to(&mut out);
+    if write(stream, out).await.is_ok() {
+        close(stream, false).await;
+    }
+}
+
+async fn handshake<S: Spool, T: Stream + 'static>(
+    stream: T,
+    active: &Active,
+    shared: &Shared<S>,
+    peer: Peer,
+) -> Option<(Box<dyn Stream>, Secured)> {
+    let tls = active.tls.as_ref()?.current();
+    let accept = tokio_rustls::TlsAcceptor::from(tls).accept(stream);
+    let failed = |error: &dyn std::fmt::Display| {
+        shared.metrics.tls_failures.inc();
+        info!(%peer, %error, "the TLS handshake failed");
+    };
+    match timeout(active.config.limits.tls_handshake_timeout, accept).await {
+        Ok(Ok(stream)) => {
+            shared.metrics.tls_handshakes.inc();
+            let (_, session) = stream.get_ref();
+            let version = match session.protocol_version() {
+                Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3".to_owned(),
+                Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2".to_owned(),
+                _ => "TLS".to_owned(),
+            };
+            let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+            let cipher = suite.unwrap_or("unknown").replace("TLS13_", "TLS_");
+            Some((Box::new(stream), Box::new((version, cipher))))
+        }
+        Ok(Err(error)) => {
+            failed(&error);
+            None
+        }
+        Err(_late) => {
+            failed(&"it took too long");
+            None
+        }
+    }
+}
+
+/// Reads the PROXY header that must come first here; the true peer, unless the proxy speaks for itself.
+async fn proxied<S, T: Stream>(
+    accepted: &Accepted<S>,
+    stream: &mut T,
+) -> Result<Option<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
+    let trusted = accepted.settings.listener.proxy.as_deref().unwrap_or_default();
+    if !accepted.peer.is_some_and(|from| trusted.iter().any(|network| network.contains(from.ip()))) {
+        return Err("it may not send a PROXY header here".into());
+    }
+    let read = async {
+        // Octet by octet: what follows the header belongs to the session and must stay in the socket.
+        let mut header = Vec::new();
+        while header.len() < proxy::MAX {
+            header.push(stream.read_u8().await?);
+            if let Some(found) = proxy::parse(&header)? {
+                return Ok(found.peer);
+            }
+        }
+        Err(proxy::ProxyError::TooLong.into())
+    };
+    timeout(PROXY_TIMEOUT, read).await.unwrap_or_else(|_late| Err("no PROXY header came in time".into()))
+}
+
+/// One session in the gauge of sessions.
+struct Counted<S: Spool>(Arc<Shared<S>>);
+
+impl<S: Spool> Counted<S> {
+    fn new(shared: &Arc<Shared<S>>) -> Self {
+        shared.metrics.sessions.inc();
+        Self(Arc::clone(shared))
+    }
+}
+
+impl<S: Spool> Drop for Counted<S> {
+    fn drop(&mut self) {
+        self.0.metrics.sessions.dec();
+    }
+}

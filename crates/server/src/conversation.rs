@@ -1,0 +1,348 @@
+//! One session: asks and answers for the protocol's state machine, without touching a socket.
+//!
+//! Between a socket and [`postroad_proto::server::Session`]: answers its questions from directory,
+//! quota and spool, hands content to the draft, and gathers replies so that those of a pipelined
+//! group leave in one write (RFC 2920 §3.2). A fault of this program that panics is answered 451 and
+//! ends this session alone.
+
+use crate::blame::{refusal, refuse};
+use crate::metrics::ReplyLabel;
+use crate::shared::{Active, Shared};
+use postroad_delivery::directory::final_recipients;
+use postroad_proto::addr::{ForwardPath, Mailbox};
+use postroad_proto::envelope::Envelope;
+use postroad_proto::message::trace::Received;
+use postroad_proto::reply::{Refusal, Reply, ReplyId};
+use postroad_proto::server::{Action, Offer, Question, Session, Verdict};
+use postroad_proto::time::Tick;
+use postroad_spool::{Draft, Spool, SpoolError, SpoolId};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tracing::{debug, error, info, warn};
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) Option<SocketAddr>);
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("local socket"),
+        }
+    }
+}
+
+/// TLS version and cipher as the trace header names them.
+pub(crate) type Secured = Box<(String, String)>;
+
+/// Whether the greeting is still to be said inside TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// TLS from the first octet.
+    Due,
+    /// STARTTLS: it was said before.
+    Given,
+}
+
+/// What the driver is to do now.
+pub(crate) enum Next<D> {
+    /// Write what is in the out buffer, then wait for input.
+    Input,
+    /// Make this durable, then say what came of it.
+    Commit(D, Envelope),
+    /// Write, then begin TLS.
+    StartTls,
+    /// Write, then close.
+    Close,
+}
+
+/// The state of one session beyond the protocol's own.
+pub(crate) struct Conversation<S: Spool> {
+    pub(crate) shared: Arc<Shared<S>>,
+    active: Arc<Active>,
+    peer: Peer,
+    session: Session,
+    secured: Option<Secured>,
+    transfer: Option<Box<Transfer<S::Draft>>>,
+    out: Vec<u8>,
+    charged: usize,
+    polite: bool,
+}
+
+/// What a transaction gathers here.
+struct Transfer<D> {
+    accepted: Vec<(ForwardPath, Vec<Mailbox>)>,
+    draft: Option<D>,
+    /// The store failed while content came; told after its end.
+    fault: Option<Refusal>,
+    size: u64,
+    ended: Tick,
+}
+
+impl<D> Default for Transfer<D> {
+    fn default() -> Self {
+        Self { accepted: Vec::new(), draft: None, fault: None, size: 0, ended: Tick::default() }
+    }
+}
+
+impl<S: Spool> Conversation<S> {
+    /// A session that begins with the greeting.
+    pub(crate) fn new(
+        shared: Arc<Shared<S>>,
+        active: Arc<Active>,
+        peer: Peer,
+        offer: Arc<Offer>,
+    ) -> Self {
+        let session = Session::new(shared.clock.tick(), offer);
+        Self { shared, active, peer, session, secured: None, transfer: None, out: Vec::new(), charged: 0, polite: false }
+    }
+
+    /// The configuration that this session began with.
+    pub(crate) fn active(&self) -> &Active {
+        &self.active
+    }
+
+    /// Begins anew inside TLS: nothing from before is kept (RFC 3207 §4.2).
+    pub(crate) fn secure(&mut self, offer: Arc<Offer>, secured: Secured, greeting: Greeting) {
+        let now = self.shared.clock.tick();
+        self.session = match greeting {
+            Greeting::Due => Session::new(now, offer),
+            Greeting::Given => Session::after_tls(now, offer),
+        };
+        self.secured = Some(secured);
+        self.transfer = None;
+        self.out = Vec::new();
+        self.recount();
+    }
+
+    /// Takes what the peer sent.
+    pub(crate) fn input(&mut self, bytes: &[u8]) {
+        let now = self.shared.clock.tick();
+        self.guarded(|this| this.session.handle_input(now, bytes));
+    }
+
+    /// Tells the session that its deadline passed.
+    pub(crate) fn timeout(&mut self) {
+        self.session.handle_timeout(self.shared.clock.tick());
+    }
+
+    /// Tells the session that the server stops.
+    pub(crate) fn shutdown(&mut self) {
+        self.session.handle_shutdown();
+    }
+
+    /// Until when to wait for input.
+    pub(crate) fn deadline(&self) -> tokio::time::Instant {
+        self.shared.clock.instant(self.session.deadline())
+    }
+
+    /// What is to be written.
+    pub(crate) fn take_out(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether the last thing said was the answer to QUIT.
+    pub(crate) fn is_polite_end(&self) -> bool {
+        self.polite
+    }
+
+    /// Works off what the session wants until it has to wait for something.
+    pub(crate) fn step(&mut self) -> Next<S::Draft> {
+        let mut next = None;
+        self.guarded(|this| next = Some(this.drain()));
+        self.recount();
+        next.unwrap_or(Next::Close)
+    }
+
+    /// Says what came of a commit.
+    pub(crate) fn committed(&mut self, result: Result<SpoolId, SpoolError>) {
+        let now = self.shared.clock.tick();
+        let transfer = self.transfer.take().unwrap_or_default();
+        let answer = match result {
+            Ok(id) => {
+                let metrics = &self.shared.metrics;
+                metrics.messages_accepted.inc();
+                metrics.octets_accepted.inc_by(transfer.size);
+                metrics.commit_seconds.observe(now.since(transfer.ended).as_secs_f64());
+                info!(peer = %self.peer, %id, octets = transfer.size, "accepted");
+                Ok(id.to_string())
+            }
+            Err(error) => {
+                error!(peer = %self.peer, %error, "the message could not be stored; answered 4yz, the peer keeps it");
+                Err(refusal(&error))
+            }
+        };
+        self.guarded(|this| this.session.handle_commit(now, answer));
+    }
+
+    /// Runs a piece of the session so that a fault of ours ends this session alone, and as 4yz.
+    fn guarded(&mut self, run: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| run(self))).is_err() {
+            self.shared.metrics.panics.inc();
+            error!(peer = %self.peer, "a fault of this program ended the session; please report it");
+            self.transfer = None;
+            self.out.clear();
+            Refusal::trouble().reply().write_to(&mut self.out);
+            Reply::of(ReplyId::ShuttingDown).write_to(&mut self.out);
+            self.session = Session::after_tls(self.shared.clock.tick(), Arc::new(Offer::new("localhost")));
+            self.session.handle_shutdown();
+            // The reply is written already; what the fresh session would say is not wanted.
+            while self.session.poll_action().is_some() {}
+        }
+    }
+
+    fn drain(&mut self) -> Next<S::Draft> {
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Send(reply) => self.say(&reply),
+                Action::Content(piece) => self.append(piece),
+                Action::Ask(Question::Commit(envelope)) => match self.seal(envelope) {
+                    Ok((draft, envelope)) => return Next::Commit(draft, envelope),
+                    Err(refusal) => {
+                        self.transfer = None;
+                        self.session.handle_commit(self.shared.clock.tick(), Err(refusal));
+                    }
+                },
+                Action::Ask(question) => {
+                    let verdict = self.answer(&question);
+                    self.session.handle_verdict(self.shared.clock.tick(), verdict);
+                }
+                Action::Abandon => self.transfer = None,
+                Action::StartTls => return Next::StartTls,
+                Action::Close => return Next::Close,
+                Action::Note(note) => debug!(peer = %self.peer, ?note, "noted"),
+                unknown => warn!(?unknown, "an action this driver does not know"),
+            }
+        }
+        if self.session.wants_input() { Next::Input } else { Next::Close }
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        self.shared.metrics.replies.get_or_create(&ReplyLabel { reply: reply.id().name(), code: reply.code() }).inc();
+        if reply.code() >= 400 {
+            info!(peer = %self.peer, hello = ?self.session.hello().unwrap_or_default(), %reply, "refused");
+        }
+        self.polite = reply.id() == ReplyId::Goodbye;
+        reply.write_to(&mut self.out);
+    }
+
+    fn answer(&mut self, question: &Question) -> Verdict {
+        let answer = match question {
+            Question::Sender { size, .. } => self.may_send(*size),
+            Question::Recipient(path) => self.may_receive(path),
+            Question::Content => self.begin_content(),
+            Question::Commit(_) => Err(Refusal::trouble()),
+            unknown => {
+                warn!(?unknown, "a question this driver does not know");
+                Err(Refusal::trouble())
+            }
+        };
+        match answer {
+            Ok(()) => Verdict::Accept,
+            Err(refusal) => Verdict::Refuse(refusal),
+        }
+    }
+
+    fn may_send(&mut self, size: Option<u64>) -> Result<(), Refusal> {
+        self.transfer = None;
+        self.shared.spool.room_for(size.unwrap_or(0)).map_err(|error| refusal(&error))?;
+        if self.over_budget() { Err(refuse(ReplyId::MemoryFull)) } else { Ok(()) }
+    }
+
+    fn may_receive(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
+        let mailboxes = self.active.directory.resolve(path).mailboxes().map_err(|refusal| named(&refusal, path))?;
+        let size = self.session.transaction().and_then(|transaction| transaction.declared_size());
+        if let [mailbox] = mailboxes.as_slice()
+            && let Some(refusal) = self.active.room.refusal(mailbox, size)
+        {
+            return Err(refusal);
+        }
+        self.transfer.get_or_insert_default().accepted.push((path.clone(), mailboxes));
+        Ok(())
+    }
+
+    fn begin_content(&mut self) -> Result<(), Refusal> {
+        let unix = self.shared.clock.unix();
+        let mut draft = self.shared.spool.begin(unix).map_err(|error| {
+            warn!(%error, "no content is taken");
+            refusal(&error)
+        })?;
+        let recipients = self.session.transaction().map(|transaction| transaction.recipients()).unwrap_or_default();
+        let recipient = if let [only] = recipients { Some(only.to_string()) } else { None };
+        let id = draft.id().to_string();
+        let trace = Received {
+            hello: self.session.hello().unwrap_or_default(),
+            peer: self.peer.0.map(|address| address.ip().to_canonical()),
+            by: &self.active.config.hostname.to_string(),
+            with: self.session.with_protocol(),
+            tls: self.secured.as_deref().map(|(version, cipher)| (version.as_str(), cipher.as_str())),
+            id: &id,
+            recipient: recipient.as_deref(),
+            at: unix,
+        };
+        draft.append(trace.to_field().into_bytes()).map_err(|error| refusal(&error))?;
+        self.transfer.get_or_insert_default().draft = Some(draft);
+        Ok(())
+    }
+
+    fn append(&mut self, piece: Vec<u8>) {
+        let over = self.over_budget();
+        let Some(transfer) = self.transfer.as_deref_mut() else { return };
+        transfer.size += piece.len() as u64;
+        let Some(draft) = &mut transfer.draft else { return };
+        let appended = draft.append(piece).and_then(|()| if over { draft.spill() } else { Ok(()) });
+        if let Err(error) = appended {
+            error!(peer = %self.peer, %error, "content could not be stored; it will be answered 4yz");
+            transfer.draft = None;
+            transfer.fault = Some(refusal(&error));
+        }
+    }
+
+    fn seal(&mut self, envelope: Envelope) -> Result<(S::Draft, Envelope), Refusal> {
+        let transfer = self.transfer.as_deref_mut().ok_or_else(Refusal::trouble)?;
+        transfer.ended = self.shared.clock.tick();
+        if let Some(fault) = transfer.fault.take() {
+            return Err(fault);
+        }
+        let draft = transfer.draft.take().ok_or_else(Refusal::trouble)?;
+        let recipients = final_recipients(std::mem::take(&mut transfer.accepted));
+        let (body, smtputf8) = (envelope.body(), envelope.smtputf8());
+        let sealed = Envelope::new(envelope.sender().clone(), recipients).ok_or_else(Refusal::trouble)?;
+        Ok((draft, sealed.with_content(body, smtputf8)))
+    }
+
+    fn over_budget(&self) -> bool {
+        let budget = usize::try_from(self.active.config.limits.content_memory).unwrap_or(usize::MAX);
+        self.shared.in_flight.load(Ordering::Relaxed) >= budget
+    }
+
+    fn recount(&mut self) {
+        let draft = self.transfer.as_ref().and_then(|transfer| transfer.draft.as_ref());
+        let held = self.session.held() + draft.map_or(0, Draft::in_memory);
+        if held != self.charged {
+            self.shared.recount(self.charged, held);
+            self.charged = held;
+        }
+    }
+}
+
+impl<S: Spool> Drop for Conversation<S> {
+    fn drop(&mut self) {
+        self.shared.recount(self.charged, 0);
+    }
+}
+
+/// The refusal of an address with the address in it, as far as it can stand in a reply.
+fn named(refusal: &Refusal, path: &ForwardPath) -> Refusal {
+    let reply = refusal.reply();
+    let address: String = path.to_string().chars().take(120).collect();
+    let text = match reply.id() {
+        ReplyId::NoSuchMailbox => format!("No mailbox <{address}> here"),
+        ReplyId::RelayDenied => format!("Relay denied: <{address}> is not in a domain served here"),
+        _ => return refusal.clone(),
+    };
+    Refusal::try_from(Reply::saying(reply.id(), text)).unwrap_or_else(|_not_a_refusal| refusal.clone())
+}

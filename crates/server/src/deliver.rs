@@ -1,0 +1,136 @@
+//! Makes directory, agent and runner from the configuration, and tells the log what they do.
+
+use crate::clock::Clock;
+use crate::config::{Config, LineEnds};
+use crate::metrics::Metrics;
+use crate::shared::Room;
+use postroad_delivery::agent::maildir::{FlushBy, LineEnds as AgentLineEnds, MaildirAgent, MaildirSettings};
+use postroad_delivery::directory::{Alias, Directory, DirectorySettings, DomainSettings, Unlisted};
+use postroad_delivery::observer::{Event, Observer};
+use postroad_delivery::route::{Override, Quota, Route, Template};
+use postroad_delivery::runner::{Clock as DeliveryClock, RunnerSettings};
+use postroad_delivery::schedule::Schedule;
+use postroad_proto::addr::Mailbox;
+use postroad_proto::reply::Refusal;
+use postroad_proto::time::UnixTime;
+use std::fmt::Display;
+use std::sync::Arc;
+use tracing::{error, info, warn};
+
+impl DeliveryClock for Clock {
+    fn unix(&self) -> UnixTime {
+        Self::unix(self)
+    }
+}
+
+/// Who is who.
+pub(crate) fn directory(config: &Config) -> Result<Directory, String> {
+    let domains = config.domains.values().map(|domain| {
+        let mut aliases: Vec<Alias> = domain
+            .aliases
+            .iter()
+            .map(|(name, targets)| Alias { name: name.clone(), targets: targets.clone() })
+            .collect();
+        let postmaster_is_known =
+            domain.mailboxes.contains("postmaster") || domain.aliases.contains_key("postmaster");
+        if !postmaster_is_known && !domain.postmaster.is_empty() {
+            aliases.push(Alias { name: "postmaster".to_owned(), targets: domain.postmaster.clone() });
+        }
+        DomainSettings {
+            name: domain.name.clone(),
+            mailboxes: domain.mailboxes.iter().cloned().collect(),
+            aliases,
+            catch_all: domain.catch_all.as_ref().and_then(|targets| targets.first().cloned()),
+            separator: domain.plus,
+        }
+    });
+    let unlisted = if config.accept_any { Unlisted::Take } else { Unlisted::Refuse };
+    // The domain of `postmaster` comes first: it is where <Postmaster> without a domain goes.
+    let mut domains: Vec<DomainSettings> = domains.collect();
+    let home = config.postmaster.domain().key();
+    domains.sort_by_key(|domain| domain.name.key() != home);
+    Directory::build(&DirectorySettings { domains, unlisted }).map_err(|errors| all(&errors))
+}
+
+/// The agent that delivers into Maildirs, and knows their quotas.
+pub(crate) fn agent(config: &Config, directory: &Directory) -> Result<MaildirAgent, String> {
+    let delivery = &config.delivery;
+    let template = delivery.maildir.within(&config.data);
+    let template = Template::parse(&template).map_err(|error| format!("delivery.maildir: {error}"))?;
+    let limit = |value: u64| (value > 0).then_some(value);
+    let quota = Quota { bytes: limit(delivery.quota_bytes), messages: limit(delivery.quota_messages) };
+    let overrides = config.domains.values().flat_map(|domain| {
+        domain.quota.iter().filter_map(|(local, bytes)| {
+            let mailbox = Mailbox::new(local, domain.name.clone()).ok()?;
+            Some(Override { mailbox, maildir: None, quota: Some(Quota { bytes: limit(*bytes), ..quota }) })
+        })
+    });
+    let route = Route::new(template, quota, overrides.collect(), directory)
+        .map_err(|error| format!("delivery.maildir: {error}"))?;
+    let settings = MaildirSettings {
+        route,
+        host: config.hostname.to_string(),
+        line_ends: match delivery.line_ends {
+            LineEnds::Crlf => AgentLineEnds::Crlf,
+            LineEnds::Lf => AgentLineEnds::Lf,
+        },
+        flush_by: FlushBy::default(),
+        full_is_permanent_after: delivery.quota_permanent_after,
+    };
+    MaildirAgent::open(settings).map_err(|error| format!("delivery.maildir: {error}"))
+}
+
+/// How the runner works.
+pub(crate) fn runner_settings(config: &Config) -> RunnerSettings {
+    let schedule = Schedule::new(config.delivery.retry.clone(), config.delivery.expire).unwrap_or_default();
+    RunnerSettings { workers: config.delivery.workers, schedule, ..RunnerSettings::default() }
+}
+
+/// Quotas at RCPT.
+pub(crate) struct QuotaRoom {
+    pub(crate) agent: Arc<MaildirAgent>,
+    pub(crate) clock: Clock,
+}
+
+impl Room for QuotaRoom {
+    fn refusal(&self, mailbox: &Mailbox, size: Option<u64>) -> Option<Refusal> {
+        self.agent.quota_verdict(mailbox, size.unwrap_or(0), self.clock.unix())
+    }
+}
+
+/// Writes what came of attempts into log and metrics.
+pub(crate) struct Narrator {
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Observer for Narrator {
+    fn observe(&self, event: &Event<'_>) {
+        match event {
+            Event::Delivered { id, recipient, agent, waited } => {
+                self.metrics.delivered.inc();
+                info!(%id, recipient = %recipient.mailbox, agent, waited_ms = waited.as_millis(), "delivered");
+            }
+            Event::Deferred { id, recipient, agent, refusal, cause, next } => {
+                self.metrics.deferred.inc();
+                warn!(
+                    %id, recipient = %recipient.mailbox, agent, reply = %refusal.reply(), cause, next = %next.rfc3339(),
+                    "deferred"
+                );
+            }
+            Event::Failed { id, recipient, agent, refusal, cause } => {
+                self.metrics.failed.inc();
+                error!(%id, recipient = %recipient.mailbox, agent, reply = %refusal.reply(), cause, "failed");
+            }
+            Event::AgentBroke { ids, agent, cause } => {
+                self.metrics.panics.inc();
+                error!(?ids, agent, cause, "a fault of this program; please report it");
+            }
+            Event::SpoolTrouble { cause } => error!(cause, "the spool had trouble"),
+            unknown => warn!(?unknown, "an event this server does not know"),
+        }
+    }
+}
+
+fn all<E: Display>(errors: &[E]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,333 @@
+//! The whole server: started, reloaded, stopped.
+
+use crate::clock::Clock;
+use crate::config::{Config, ListenAddress, Loaded};
+use crate::control::{ControlSocket, Controls};
+use crate::deliver::{self, Narrator, QuotaRoom};
+use crate::listener::{self, Inherited, Running, Socketed};
+use crate::shared::{Active, ListenerSettings, Shared};
+use crate::tls::{Tls, TlsError};
+use crate::{http, metrics::Metrics};
+use postroad_delivery::runner::{Deliveries, Runner, Stopped};
+use postroad_spool::store::{DiskSpool, Options};
+use postroad_spool::{Spool, SpoolError};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+/// How often certificates are looked at for changes.
+const CERTIFICATE_WATCH: Duration = Duration::from_secs(10);
+
+/// Why the server did not start. Nothing was changed, but for the data directory being made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration cannot be used.
+    Config(String),
+    /// An address cannot be listened at.
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A directory or file in it cannot be used.
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The store cannot be opened.
+    Spool {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        error: SpoolError,
+    },
+    /// Threads or signals: the system.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(why) => f.write_str(why),
+            Self::Listen { address, error } => {
+                write!(f, "cannot listen at {address}: {error}")?;
+                f.write_str(match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "; another program has the port: stop it, or choose another with --listen or listener.address"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "; a port below 1024 needs CAP_NET_BIND_SERVICE or a socket from the service manager"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "; this machine does not have the address",
+                    _ => "",
+                })
+            }
+            Self::Directory { path, error } => {
+                write!(f, "{} cannot be used: {error}; it must be writable for the user that runs postroad", path.display())
+            }
+            Self::Spool { path, error } => write!(f, "the spool {}: {error}", path.display()),
+            Self::System(error) => write!(f, "the system said: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<TlsError> for StartError {
+    fn from(error: TlsError) -> Self {
+        Self::Config(error.to_string())
+    }
+}
+
+/// Reads the configuration again, for a reload.
+pub type Reload = Box<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
+
+/// A server that runs.
+pub struct Server {
+    core: Arc<Core>,
+    stop: watch::Sender<bool>,
+    sessions_end: mpsc::Receiver<Infallible>,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// What reload works on.
+struct Core {
+    running: Running<DiskSpool>,
+    runner: Mutex<Option<Runner>>,
+    listeners: Mutex<BTreeMap<ListenAddress, Accepting>>,
+    reload: Reload,
+    runtime: tokio::runtime::Handle,
+}
+
+/// An accept loop; dropped, it closes.
+struct Accepting {
+    local: Option<std::net::SocketAddr>,
+    _close: oneshot::Sender<()>,
+}
+
+impl Server {
+    /// Starts everything. Listening comes first, so that a port that is taken leaves nothing behind.
+    pub async fn start(config: Config, clock: Clock, reload: Reload) -> Result<Self, StartError> {
+        let directory = deliver::directory(&config).map_err(StartError::Config)?;
+        let mut inherited = Inherited::from_env();
+        let mut sockets = Vec::new();
+        for listener in &config.listeners {
+            sockets.push((listener.address.clone(), bind(&listener.address, &mut inherited)?));
+        }
+        let http = match config.http.listen {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|error| StartError::Listen { address: address.to_string(), error })?,
+            ),
+            None => None,
+        };
+        let data = config.data.clone();
+        std::fs::create_dir_all(&data).map_err(|error| StartError::Directory { path: data.clone(), error })?;
+        let tls = Tls::load(&config, &clock)?.map(Arc::new);
+        let spool = Arc::new(open_spool(&config, &clock)?);
+        let agent = Arc::new(deliver::agent(&config, &directory).map_err(StartError::Config)?);
+        let room = Arc::new(QuotaRoom { agent: Arc::clone(&agent), clock });
+        let metrics = Arc::new(Metrics::new());
+        let runner = start_runner(&config, &spool, agent, clock, &metrics)?;
+        let control_path = config.control_socket();
+        let control = ControlSocket::bind(control_path.clone())
+            .map_err(|error| StartError::Directory { path: control_path, error })?;
+        let listeners = listener_settings(&config);
+        let active = Active { config, directory, room, tls, listeners };
+        let shared = Arc::new(Shared::new(clock, spool, metrics, active));
+
+        let (stop, stopped) = watch::channel(false);
+        let (alive, sessions_end) = mpsc::channel(1);
+        let running = Running { shared: Arc::clone(&shared), stop: stopped, alive };
+        let core = Arc::new(Core {
+            running,
+            runner: Mutex::new(Some(runner)),
+            listeners: Mutex::default(),
+            reload,
+            runtime: tokio::runtime::Handle::current(),
+        });
+        for (address, socket) in sockets {
+            core.accept(address, socket);
+        }
+        let mut background = vec![tokio::spawn(watch_certificates(Arc::clone(&shared)))];
+        if let Some(listener) = http {
+            background.push(tokio::spawn(http::serve(listener, Arc::clone(&shared))));
+        }
+        let for_control = Arc::clone(&core);
+        let controls =
+            Controls { spool: Arc::clone(&shared.spool), reload: Box::new(move || for_control.reload()) };
+        background.push(tokio::spawn(control.serve(controls)));
+        Ok(Self { core, stop, sessions_end, background })
+    }
+
+    /// The addresses that are listened at, with the port the system chose where 0 was asked for.
+    pub fn addresses(&self) -> Vec<String> {
+        let listeners = self.core.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners
+            .iter()
+            .map(|(address, accepting)| accepting.local.map_or_else(|| address.to_string(), |local| local.to_string()))
+            .collect()
+    }
+
+    /// Reads the configuration again and puts it in force whole; on an error the one in force stays.
+    pub fn reload(&self) -> Result<(), String> {
+        self.core.reload()
+    }
+
+    /// Stops: no new connections, sessions end between commands, content that is arriving is finished
+    /// within `limits.stop_timeout`, attempts under way are settled, everything is flushed.
+    pub async fn stop(mut self) {
+        info!("stopping");
+        self.stop.send_replace(true);
+        let patience = self.core.running.shared.active().config.limits.stop_timeout;
+        self.core.listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        for task in &self.background {
+            task.abort();
+        }
+        for task in self.background.drain(..) {
+            // Aborted, or it ended before: both are the end.
+            drop(task.await);
+        }
+        let runner = self.core.runner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let shared = Arc::clone(&self.core.running.shared);
+        // The last senders must go for the channel to close.
+        let Self { core, mut sessions_end, .. } = self;
+        drop(core);
+        if tokio::time::timeout(patience, sessions_end.recv()).await.is_err() {
+            warn!("sessions were still open after {} s and are cut off", patience.as_secs());
+        }
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Some(runner) = runner
+                && runner.stop(patience) == Stopped::Late
+            {
+                warn!("deliveries were still under way; they are looked for at the next start");
+            }
+            shared.spool.close()
+        });
+        match ended.await {
+            Ok(Ok(())) => info!("stopped"),
+            Ok(Err(error)) => error!(%error, "the spool could not be closed cleanly; nothing accepted is lost"),
+            Err(error) => error!(%error, "a fault while stopping"),
+        }
+    }
+}
+
+impl Core {
+    fn accept(&self, address: ListenAddress, socket: Socketed) {
+        let (close, closed) = oneshot::channel();
+        let local = socket.local();
+        info!(address = %local.map_or_else(|| address.to_string(), |local| local.to_string()), "listening");
+        self.runtime.spawn(listener::accept(self.running.clone(), socket, address.clone(), closed));
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.insert(address, Accepting { local, _close: close });
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let result = self.try_reload();
+        match &result {
+            Ok(()) => info!("the configuration was read again and is in force"),
+            Err(why) => error!(%why, "the configuration was not taken; the one in force stays"),
+        }
+        result
+    }
+
+    fn try_reload(&self) -> Result<(), String> {
+        let shared = &self.running.shared;
+        let config = (self.reload)()?.config;
+        let old = shared.active();
+        if config.data != old.config.data || config.spool != old.config.spool || config.http != old.config.http {
+            return Err("data, [spool] and [http] cannot change while the server runs; restart it".to_owned());
+        }
+        let directory = deliver::directory(&config)?;
+        let agent = Arc::new(deliver::agent(&config, &directory)?);
+        let tls = Tls::load(&config, &shared.clock).map_err(|error| error.to_string())?.map(Arc::new);
+        let known: Vec<ListenAddress> = old.config.listeners.iter().map(|l| l.address.clone()).collect();
+        let mut inherited = Inherited::none();
+        let mut fresh = Vec::new();
+        for listener in config.listeners.iter().filter(|listener| !known.contains(&listener.address)) {
+            let _runtime = self.runtime.enter();
+            let socket = bind(&listener.address, &mut inherited).map_err(|error| error.to_string())?;
+            fresh.push((listener.address.clone(), socket));
+        }
+        // From here on nothing can fail but the threads of the runner.
+        let runner = start_runner(&config, &shared.spool, Arc::clone(&agent), shared.clock, &shared.metrics)
+            .map_err(|error| error.to_string())?;
+        let old_runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner).replace(runner);
+        drop(old_runner);
+        let room = Arc::new(QuotaRoom { agent, clock: shared.clock });
+        let wanted: Vec<ListenAddress> = config.listeners.iter().map(|l| l.address.clone()).collect();
+        let listeners = listener_settings(&config);
+        shared.activate(Active { config, directory, room, tls, listeners });
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|address, _| wanted.contains(address));
+        for (address, socket) in fresh {
+            self.accept(address, socket);
+        }
+        Ok(())
+    }
+}
+
+fn bind(address: &ListenAddress, inherited: &mut Inherited) -> Result<Socketed, StartError> {
+    listener::bind(address, inherited).map_err(|error| StartError::Listen { address: address.to_string(), error })
+}
+
+fn listener_settings(config: &Config) -> BTreeMap<ListenAddress, Arc<ListenerSettings>> {
+    config
+        .listeners
+        .iter()
+        .map(|listener| (listener.address.clone(), Arc::new(ListenerSettings::new(config, listener))))
+        .collect()
+}
+
+fn open_spool(config: &Config, clock: &Clock) -> Result<DiskSpool, StartError> {
+    let path = config.data.join("spool");
+    let options = Options { reserve_bytes: config.spool.reserve, ring_bytes_max: config.spool.ring, ..Options::default() };
+    let (spool, report) =
+        DiskSpool::open(&path, options, clock.unix()).map_err(|error| StartError::Spool { path, error })?;
+    info!(?report, "the spool is open");
+    Ok(spool)
+}
+
+fn start_runner(
+    config: &Config,
+    spool: &Arc<DiskSpool>,
+    agent: Arc<postroad_delivery::agent::maildir::MaildirAgent>,
+    clock: Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<Runner, StartError> {
+    let narrator = Arc::new(Narrator { metrics: Arc::clone(metrics) });
+    let deliveries =
+        Deliveries::new(Arc::clone(spool), agent, Arc::new(clock), narrator, deliver::runner_settings(config));
+    let runner = Runner::start(deliveries).map_err(StartError::System)?;
+    if config.delivery.paused {
+        runner.pause();
+    }
+    Ok(runner)
+}
+
+async fn watch_certificates<S: Spool>(shared: Arc<Shared<S>>) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_WATCH).await;
+        let Some(tls) = shared.active().tls.clone() else { continue };
+        match tls.refresh() {
+            Ok(true) => info!("the certificate changed and is in force"),
+            Ok(false) => {}
+            Err(error) => error!(%error, "the changed certificate was not taken; the one in force stays"),
+        }
+    }
+}
