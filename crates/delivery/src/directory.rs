@@ -48,8 +48,8 @@ pub struct DomainSettings {
     pub mailboxes: Vec<String>,
     /// Its aliases. An alias goes before a mailbox of the same name.
     pub aliases: Vec<Alias>,
-    /// Who gets what nobody else does.
-    pub catch_all: Option<Mailbox>,
+    /// Who gets what nobody else does; empty: nobody.
+    pub catch_all: Vec<Mailbox>,
     /// What separates a detail from the local part: with `+`, `bob+lists` is `bob`, unless
     /// `bob+lists` is itself a mailbox or an alias.
     pub separator: Option<char>,
@@ -181,7 +181,7 @@ pub struct Directory {
 struct Table {
     names: HashMap<String, Vec<Mailbox>>,
     postmaster: Vec<Mailbox>,
-    catch_all: Option<Vec<Mailbox>>,
+    catch_all: Vec<Mailbox>,
     separator: Option<char>,
 }
 
@@ -257,7 +257,7 @@ impl Table {
             let (base, _detail) = local.split_once(self.separator?)?;
             known(base)
         };
-        known(local).or_else(base).or(self.catch_all.as_deref()).filter(|found| !found.is_empty())
+        known(local).or_else(base).or(Some(&self.catch_all)).filter(|found| !found.is_empty())
     }
 }
 
@@ -379,18 +379,22 @@ impl<'a> Names<'a> {
                 Err(error) => errors.push(error),
             }
         }
-        let catch_all = domain.catch_all.as_ref().and_then(|target| {
-            self.expand(&format!("catch-all of {}", domain.name), target, unlisted)
-                .map_err(|error| errors.push(error))
-                .ok()
-        });
+        let mut catch_all = Vec::new();
+        for target in &domain.catch_all {
+            match self.expand(&format!("catch-all of {}", domain.name), target, unlisted) {
+                Ok(found) => catch_all.extend(found),
+                Err(error) => errors.push(error),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        catch_all.retain(|mailbox| seen.insert(fold(mailbox)));
         let own = || Mailbox::new("postmaster", domain.name.clone()).ok();
-        let postmaster = match (expanded.get("postmaster"), &catch_all, first, unlisted) {
+        let postmaster = match (expanded.get("postmaster"), first, unlisted) {
             (Some(listed), ..) => listed.clone(),
-            (None, Some(catch_all), ..) => catch_all.clone(),
-            (None, None, Some(first), _) => vec![first],
-            (None, None, None, Unlisted::Take) => own().into_iter().collect(),
-            (None, None, None, Unlisted::Refuse) => default_postmaster.to_vec(),
+            (None, ..) if !catch_all.is_empty() => catch_all.clone(),
+            (None, Some(first), _) => vec![first],
+            (None, None, Unlisted::Take) => own().into_iter().collect(),
+            (None, None, Unlisted::Refuse) => default_postmaster.to_vec(),
         };
         Table { names: expanded, postmaster, catch_all, separator: domain.separator }
     }

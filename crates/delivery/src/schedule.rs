@@ -6,8 +6,8 @@
 use postroad_proto::time::UnixTime;
 use std::time::Duration;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// The times between attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,7 @@ pub struct Schedule {
 impl Default for Schedule {
     /// After 1, 2, 5, 15 and 30 minutes, 1 and 2 hours, then every 4 hours; given up after 5 days.
     fn default() -> Self {
-        let intervals =
-            [MINUTE, MINUTE * 2, MINUTE * 5, MINUTE * 15, MINUTE * 30, HOUR, HOUR * 2, HOUR * 4];
+        let intervals = [MINUTE, MINUTE * 2, MINUTE * 5, MINUTE * 15, MINUTE * 30, HOUR, HOUR * 2, HOUR * 4];
         Self { intervals: intervals.to_vec(), give_up_after: HOUR * 24 * 5 }
     }
 }
@@ -68,7 +67,7 @@ mod tests {
             attempts += 1;
         }
         assert_eq!(minutes[..10], [1, 2, 5, 15, 30, 60, 120, 240, 240, 240]);
-        assert_eq!(now.since(accepted), Duration::from_secs(5 * 24 * 3600));
+        assert_eq!(now.since(accepted), Duration::from_hours(5 * 24));
         assert!(minutes.len() < 50);
     }
 

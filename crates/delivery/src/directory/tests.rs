@@ -15,7 +15,7 @@ fn domain(name: &str, mailboxes: &[&str], aliases: &[(&str, &[&str])]) -> Domain
                 targets: targets.iter().map(|target| mailbox(target)).collect(),
             })
             .collect(),
-        catch_all: None,
+        catch_all: vec![],
         separator: Some('+'),
     }
 }
@@ -78,7 +78,7 @@ fn postmaster_always_works() {
         domain("alias.example", &["carl"], &[("PostMaster", &["ben@first.example"])]),
         domain("own.example", &["carl", "postmaster"], &[]),
         DomainSettings {
-            catch_all: Some(mailbox("ben@first.example")),
+            catch_all: vec![mailbox("ben@first.example")],
             ..domain("all.example", &["dora"], &[])
         },
         domain("empty.example", &[], &[]),
@@ -103,7 +103,7 @@ fn postmaster_always_works() {
 fn a_catch_all_takes_the_rest_of_its_domain_only() {
     let directory = build(vec![
         DomainSettings {
-            catch_all: Some(mailbox("bob@a.example")),
+            catch_all: vec![mailbox("bob@a.example")],
             ..domain("a.example", &["bob", "carol"], &[])
         },
         domain("b.example", &["dave"], &[]),

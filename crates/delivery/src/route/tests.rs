@@ -14,7 +14,7 @@ fn listed(domains: &[(&str, &[&str])]) -> Directory {
             name: Domain::parse(name).unwrap(),
             mailboxes: mailboxes.iter().map(ToString::to_string).collect(),
             aliases: vec![],
-            catch_all: None,
+            catch_all: vec![],
             separator: None,
         })
         .collect();

@@ -89,10 +89,15 @@ mod system {
 
     /// File systems (by the magic number of statfs(2)) whose `syncfs` waits for data and metadata and
     /// flushes the device: ext4, XFS, btrfs; tmpfs has nothing to flush.
-    const RELIABLE: [i64; 4] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994];
+    const RELIABLE: [u32; 4] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994];
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the number has 32 bits; its type differs between machines"
+    )]
     pub(super) fn can_flush_whole(file: &File) -> bool {
-        let known = rustix::fs::fstatfs(file).is_ok_and(|fs| RELIABLE.iter().any(|magic| *magic == fs.f_type as i64));
+        let known = rustix::fs::fstatfs(file).is_ok_and(|fs| RELIABLE.contains(&(fs.f_type as u32)));
         known && reports_errors(rustix::system::uname().release().to_str().unwrap_or_default())
     }
 
@@ -129,9 +134,14 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn only_kernels_that_report_write_errors_flush_by_batch() {
-        for (release, fit) in
-            [("5.8.0-rc1", true), ("5.10.0-30-amd64", true), ("6.1", true), ("5.7.19", false), ("4.19.0", false), ("x", false)]
-        {
+        for (release, fit) in [
+            ("5.8.0-rc1", true),
+            ("5.10.0-30-amd64", true),
+            ("6.1", true),
+            ("5.7.19", false),
+            ("4.19.0", false),
+            ("x", false),
+        ] {
             assert_eq!(system::reports_errors(release), fit, "{release}");
         }
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, UNIX_EPOCH};
 pub(super) const PARTS: [&str; 3] = ["tmp", "new", "cur"];
 
 /// How old a file in `tmp` is when nobody can still be writing it (the Maildir convention).
-const STALE: Duration = Duration::from_secs(36 * 3600);
+const STALE: Duration = Duration::from_hours(36);
 
 /// The host name as it may stand in a file name: no slash, colon or comma (readers give these a
 /// meaning), nothing outside of ASCII.
@@ -70,13 +70,15 @@ fn unique_part(name: &OsStr) -> Option<&str> {
 /// Removes what writers that died left in `tmp` more than 36 hours ago. It only saves space, so what
 /// cannot be removed stays.
 pub(super) fn sweep(maildir: &Path, now: UnixTime) {
-    let Some(before) = UNIX_EPOCH.checked_add(Duration::from_millis(now.0)).and_then(|now| now.checked_sub(STALE))
+    let Some(before) =
+        UNIX_EPOCH.checked_add(Duration::from_millis(now.0)).and_then(|now| now.checked_sub(STALE))
     else {
         return;
     };
     let Ok(entries) = fs::read_dir(maildir.join("tmp")) else { return };
     for entry in entries.flatten() {
-        let stale = entry.metadata().is_ok_and(|file| file.is_file() && file.modified().is_ok_and(|at| at < before));
+        let stale =
+            entry.metadata().is_ok_and(|file| file.is_file() && file.modified().is_ok_and(|at| at < before));
         if stale {
             drop(fs::remove_file(entry.path()));
         }
@@ -138,13 +140,14 @@ mod tests {
         let now = UnixTime(1_795_327_384_000);
         let leave = |name: &str, hours: u64| {
             let file = fs::File::create(dir.path().join("box/tmp").join(name)).unwrap();
-            let at = UNIX_EPOCH + Duration::from_millis(now.0) - Duration::from_secs(hours * 3600);
+            let at = UNIX_EPOCH + Duration::from_millis(now.0) - Duration::from_hours(hours);
             file.set_modified(at).unwrap();
         };
         leave("old", 37);
         leave("young", 35);
         sweep(&dir.path().join("box"), now);
-        let left: Vec<_> = fs::read_dir(dir.path().join("box/tmp")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(dir.path().join("box/tmp")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["young"]);
     }
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The file's size from which it is counted anew.
 const MAX_FILE: u64 = 5120;
 /// The age from which "full" is not believed without counting.
-const STALE: Duration = Duration::from_secs(15 * 60);
+const STALE: Duration = Duration::from_mins(15);
 /// How long what was read is believed.
 const FRESH: Duration = Duration::from_secs(2);
 /// Holds the time, in seconds since 1970, since when mail has been turned away.
@@ -86,8 +86,17 @@ struct State {
     known: Option<(Counted, UnixTime)>,
     /// What is being delivered and not yet in the file.
     reserved: Usage,
-    /// Since when mail has been turned away; `None` outside: not looked up yet.
-    over_since: Option<Option<UnixTime>>,
+    marker: Marker,
+}
+
+/// What is known of the file [`MARKER`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Marker {
+    #[default]
+    NotRead,
+    Absent,
+    /// Mail has been turned away since then.
+    Since(UnixTime),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,9 +141,9 @@ impl Account {
         if append.and_then(|mut file| file.write_all(line.as_bytes())).is_err() {
             state.known = None;
         }
-        if state.over_since != Some(None) {
+        if state.marker != Marker::Absent {
             drop(fs::remove_file(self.maildir.join(MARKER)));
-            state.over_since = Some(None);
+            state.marker = Marker::Absent;
         }
     }
 
@@ -195,20 +204,20 @@ impl Account {
 
     /// The mailbox is full: since when?
     fn over(&self, state: &mut State, now: UnixTime) -> io::Result<Over> {
-        let marker = self.maildir.join(MARKER);
-        let since = match state.over_since {
-            Some(known) => known,
-            None => fs::read_to_string(&marker).ok().and_then(|text| text.trim().parse().ok()).map(|secs: u64| {
-                UnixTime(secs.saturating_mul(1000))
-            }),
+        let path = self.maildir.join(MARKER);
+        let written = || fs::read_to_string(&path).ok()?.trim().parse().ok();
+        let known = match state.marker {
+            Marker::Since(since) => Some(since),
+            Marker::Absent => None,
+            Marker::NotRead => written().map(|secs: u64| UnixTime(secs.saturating_mul(1000))),
         };
-        let since = if let Some(since) = since {
+        let since = if let Some(since) = known {
             since
         } else {
-            fs::write(&marker, format!("{}\n", now.secs()))?;
+            fs::write(&path, format!("{}\n", now.secs()))?;
             now
         };
-        state.over_since = Some(Some(since));
+        state.marker = Marker::Since(since);
         Ok(if now.since(since) > self.permanent_after { Over::FullForLong } else { Over::Full })
     }
 
