@@ -1,0 +1,184 @@
+//! Compares ways to make many small Maildir files durable; docs/delivery.md quotes its output.
+//!
+//! `cargo run --release -p postroad-delivery --example flush -- DIR [FILES]`; DIR is on the disk to measure.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a program that measures; the machine it runs on is its only input"
+)]
+
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+const SIZE: usize = 10 * 1024;
+
+#[derive(Clone, Copy)]
+enum Way {
+    /// Writes and renames, no flush at all: what the file system's own work costs.
+    NoFlush,
+    /// `fdatasync` for each file, by this many threads; then each directory.
+    Each(usize),
+    /// Starts the write-back of all files (`fadvise`), then `fdatasync` for each; then each directory.
+    Kick,
+    /// One `syncfs` before the renames; each directory after them.
+    SyncfsThenDirs,
+    /// One `syncfs` before the renames, one after them.
+    SyncfsTwice,
+    /// Files without a name (`O_TMPFILE`), one `syncfs`, links into `new`, one `syncfs`.
+    Unnamed,
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let base = PathBuf::from(args.next().unwrap_or_else(|| "/tmp".into())).join("postroad-flush");
+    let files: usize = args.next().and_then(|n| n.parse().ok()).unwrap_or(2048);
+    let ways = [
+        ("no flush", Way::NoFlush),
+        ("each, 1 thread", Way::Each(1)),
+        ("each, 8 threads", Way::Each(8)),
+        ("each, 32 threads", Way::Each(32)),
+        ("kick, then each", Way::Kick),
+        ("syncfs, dirs", Way::SyncfsThenDirs),
+        ("syncfs twice", Way::SyncfsTwice),
+        ("unnamed, syncfs twice", Way::Unnamed),
+    ];
+    println!("files/s, medians of three; {files} files of {SIZE} octets");
+    println!(
+        "{:24} {:>14} {:>14} {:>14} {:>14}",
+        "", "32, 1 box", "256, 1 box", "32, 32 boxes", "256, 64 boxes"
+    );
+    for (name, way) in ways {
+        print!("{name:24}");
+        for (batch, boxes) in [(32, 1), (256, 1), (32, 32), (256, 64)] {
+            let mut rates: Vec<f64> = (0..3).map(|_| measure(&base, way, files, batch, boxes)).collect();
+            rates.sort_by(f64::total_cmp);
+            print!(" {:>14.0}", rates[1]);
+            std::io::stdout().flush().unwrap();
+        }
+        println!();
+    }
+}
+
+fn measure(base: &Path, way: Way, files: usize, batch: usize, boxes: usize) -> f64 {
+    std::fs::remove_dir_all(base).ok();
+    for number in 0..boxes {
+        for sub in ["tmp", "new"] {
+            std::fs::create_dir_all(base.join(format!("{number}/{sub}"))).unwrap();
+        }
+    }
+    let root = File::open(base).unwrap();
+    rustix::fs::syncfs(&root).unwrap();
+    let content = vec![b'x'; SIZE];
+    let start = Instant::now();
+    for first in (0..files).step_by(batch) {
+        let jobs: Vec<(PathBuf, PathBuf)> = (first..(first + batch).min(files))
+            .map(|n| {
+                let mailbox = base.join((n % boxes).to_string());
+                (mailbox.join(format!("tmp/{n}")), mailbox.join(format!("new/{n}")))
+            })
+            .collect();
+        deliver(way, &jobs, &content, &root, base, boxes);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    std::fs::remove_dir_all(base).unwrap();
+    #[allow(clippy::cast_precision_loss, reason = "a rate")]
+    let rate = files as f64 / seconds;
+    rate
+}
+
+fn deliver(way: Way, jobs: &[(PathBuf, PathBuf)], content: &[u8], root: &File, base: &Path, boxes: usize) {
+    let write = |path: &Path| {
+        let mut file = File::create_new(path).unwrap();
+        file.write_all(content).unwrap();
+        file
+    };
+    let dirs = || {
+        for number in 0..boxes.min(jobs.len()) {
+            File::open(base.join(format!("{number}/new"))).unwrap().sync_all().unwrap();
+        }
+    };
+    let rename = || {
+        for (tmp, new) in jobs {
+            rustix::fs::renameat_with(
+                rustix::fs::CWD,
+                tmp,
+                rustix::fs::CWD,
+                new,
+                rustix::fs::RenameFlags::NOREPLACE,
+            )
+            .unwrap();
+        }
+    };
+    match way {
+        Way::NoFlush => {
+            for (tmp, _) in jobs {
+                drop(write(tmp));
+            }
+            rename();
+        }
+        Way::Each(threads) => {
+            std::thread::scope(|scope| {
+                for part in jobs.chunks(jobs.len().div_ceil(threads)) {
+                    scope.spawn(move || part.iter().for_each(|(tmp, _)| write(tmp).sync_data().unwrap()));
+                }
+            });
+            rename();
+            dirs();
+        }
+        Way::Kick => {
+            let open: Vec<File> = jobs.iter().map(|(tmp, _)| write(tmp)).collect();
+            for file in &open {
+                rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            }
+            for file in &open {
+                file.sync_data().unwrap();
+            }
+            rename();
+            dirs();
+        }
+        Way::SyncfsThenDirs | Way::SyncfsTwice => {
+            for (tmp, _) in jobs {
+                drop(write(tmp));
+            }
+            rustix::fs::syncfs(root).unwrap();
+            rename();
+            if matches!(way, Way::SyncfsTwice) {
+                rustix::fs::syncfs(root).unwrap();
+            } else {
+                dirs();
+            }
+        }
+        Way::Unnamed => {
+            let open: Vec<File> = jobs
+                .iter()
+                .map(|(tmp, _)| {
+                    let dir = tmp.parent().unwrap();
+                    let mut file = File::from(
+                        rustix::fs::open(dir, OFlags::TMPFILE | OFlags::WRONLY, Mode::RUSR | Mode::WUSR)
+                            .unwrap(),
+                    );
+                    file.write_all(content).unwrap();
+                    file
+                })
+                .collect();
+            rustix::fs::syncfs(root).unwrap();
+            for (file, (_, new)) in open.iter().zip(jobs) {
+                let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+                rustix::fs::linkat(
+                    rustix::fs::CWD,
+                    own,
+                    rustix::fs::CWD,
+                    new,
+                    rustix::fs::AtFlags::SYMLINK_FOLLOW,
+                )
+                .unwrap();
+            }
+            rustix::fs::syncfs(root).unwrap();
+        }
+    }
+}
