@@ -210,7 +210,7 @@ pub fn reference() -> String {
          - `--set KEY=VALUE` sets any key from the command line, with the same checks:\n\
          \x20 `--set limits.recipients=200`, `--set listener.0.address=127.0.0.1:2525`.\n\
          - Sizes are octets or have a unit (`\"50MiB\"`; B, KiB, MiB, GiB, TiB), times are seconds or have a\n\
-         \x20 unit (`\"5m\"`; s, m, h, d, w). Relative paths in the file are relative to its directory.\n\
+         \x20 unit (`\"5m\"`; s, m, h, d). Relative paths in the file are relative to its directory.\n\
          - Exit codes: 78 for a wrong configuration, 66 for a file that cannot be read.\n",
     );
     let mut before = None;
