@@ -685,11 +685,15 @@ fn a_probe_finds_what_is_not_there_and_makes_nothing() {
 
 #[test]
 fn nothing_makes_it_panic_or_overflow() {
-    let mut deep = String::from("1");
-    for _ in 0..78 {
-        deep = format!("{{ {}a = {deep} }}", "a.".repeat(78));
+    for (dots, stray) in [(78, ""), (15, "]"), (15, "}"), (15, "] }")] {
+        let mut deep = String::from("1");
+        for _ in 0..78 {
+            deep = format!("{{ {}a = {stray} {deep} }}", "a.".repeat(dots));
+        }
+        assert!(fuzz_parse(format!("x = {deep}").as_bytes()).is_err());
+        let opened = format!("{{ {}a = {stray} ", "a.".repeat(dots)).repeat(2000);
+        assert!(fuzz_parse(format!("x = {opened}").as_bytes()).is_err());
     }
-    assert!(fuzz_parse(format!("x = {deep}").as_bytes()).is_err());
     assert!(fuzz_parse(format!("{}x = 1", "a.".repeat(200_000)).as_bytes()).is_err());
     assert!(fuzz_parse(format!("x = {}", "[".repeat(200_000)).as_bytes()).is_err());
     assert!(fuzz_parse(b"\xff").is_err());

@@ -99,9 +99,13 @@ fn is_of(setting: &Setting, section: &Section, asked: &[&str]) -> bool {
 fn unknown(name: &str) -> String {
     let names: Vec<String> =
         SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| full_name(section, key))).collect();
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let same = names.iter().find(|known| known.rsplit('.').next() == Some(last)).map(String::as_str);
-    let right = nearest(name, names.iter().map(String::as_str)).or(same);
+    let last_of = |full: &str| full.rsplit('.').next().unwrap_or_default().to_owned();
+    let lasts: Vec<String> = names.iter().map(|known| last_of(known)).collect();
+    let right = nearest(name, names.iter().map(String::as_str)).or_else(|| {
+        let last = last_of(name);
+        let alike = nearest(&last, lasts.iter().map(String::as_str))?;
+        names.iter().map(String::as_str).find(|known| last_of(known) == alike)
+    });
     let hint = right.map_or_else(String::new, |right| format!("; did you mean {right}?"));
     format!("there is no key {}{hint}", shown(name))
 }
