@@ -17,10 +17,12 @@ use std::path::Path;
 /// The longest path of a socket file: `sun_path` of the smallest system, without its NUL.
 const MAX_SOCKET_PATH: usize = 103;
 
+const MAX_LISTENERS: usize = 256;
+
 static EMPTY: Table = Table::new();
 
-/// Checks the whole tree. `None` only if the reader has problems.
-pub(super) fn check(tree: &Table, files: &dyn Files, reader: &mut Reader) -> Option<Config> {
+/// Checks the whole tree; `whole` is the place of what is missing from it. `None` only if the reader has problems.
+pub(super) fn check(tree: &Table, whole: &Origin, files: &dyn Files, reader: &mut Reader) -> Option<Config> {
     let top_scope = Scope { path: String::new(), at: Origin::Default, table: tree, outer: None };
     let sections: Vec<&str> =
         SECTIONS.iter().map(|section| section.name).filter(|name| !name.is_empty()).collect();
@@ -29,13 +31,14 @@ pub(super) fn check(tree: &Table, files: &dyn Files, reader: &mut Reader) -> Opt
 
     let limits_scope = section(reader, tree, "limits");
     let shared = limits_scope.table;
-    let written = listeners(reader, tree, shared);
+    let written = listeners(reader, tree, whole, shared);
     let tls = {
         let scope = section(reader, tree, "tls");
         reader.refuse_others(&scope, &[&TlsKeys::SECTION], &[]);
         TlsKeys::read(reader, &scope).map(|keys| tls(reader, keys))
     };
-    let accept_any = top.as_ref().is_some_and(|top| top.accept_any);
+    // with a fault at the top it is not known whether every address is meant, so nothing is said of it
+    let accept_any = top.as_ref().is_none_or(|top| top.accept_any);
     let domains = match tree.get("domain").map(|node| (&node.item, node)) {
         None => BTreeMap::new(),
         Some((Item::Table(tables), _)) => super::domains::read(reader, tables, files, accept_any),
@@ -60,16 +63,20 @@ pub(super) fn check(tree: &Table, files: &dyn Files, reader: &mut Reader) -> Opt
     let http = plain!(Http);
     let log = plain!(Log);
 
-    let listeners = resolve_listeners(reader, written, tls.as_ref());
-    overlaps(reader, &listeners);
+    let places: Vec<(usize, &ListenAddress)> =
+        written.iter().map(|listener| (listener.number, &listener.keys.address)).collect();
+    overlaps(reader, &places);
     if let Some(top) = &top {
-        reach(reader, top, &listeners, tree.contains_key("domain"), whole_file(tree));
+        reach(reader, top, &places, tree.contains_key("domain"), whole);
         socket_path(reader, "data", &top.data.join("control.sock"));
     }
     if let Some(delivery) = delivery.as_ref().filter(|_| !accept_any) {
         template(reader, delivery, &domains);
     }
     let postmaster = top.as_ref().and_then(|top| postmaster(reader, top, &domains));
+    let listeners: Vec<Option<Listener>> =
+        written.into_iter().map(|listener| resolve_listener(reader, listener, tls.as_ref())).collect();
+    let listeners: Option<Vec<Listener>> = listeners.into_iter().collect();
     sessions?;
     let top = top?;
     Some(Config {
@@ -77,7 +84,7 @@ pub(super) fn check(tree: &Table, files: &dyn Files, reader: &mut Reader) -> Opt
         data: top.data,
         postmaster: postmaster?,
         accept_any,
-        listeners,
+        listeners: listeners?,
         tls: tls?,
         limits: limits?,
         content: content?,
@@ -105,28 +112,28 @@ fn section<'a>(reader: &mut Reader, tree: &'a Table, name: &str) -> Scope<'a> {
 
 /// A listener before it is known whether there is a certificate.
 struct WrittenListener {
+    number: usize,
     path: String,
     keys: ListenerKeys,
-    limits: SessionLimits,
+    /// `None` if they are wrong; that is reported where they stand.
+    limits: Option<SessionLimits>,
 }
 
-fn listeners(reader: &mut Reader, tree: &Table, shared: &Table) -> Vec<WrittenListener> {
+fn listeners(reader: &mut Reader, tree: &Table, whole: &Origin, shared: &Table) -> Vec<WrittenListener> {
     let items = match tree.get("listener") {
-        None => {
-            reader.wrong(
-                whole_file(tree),
-                "no listener; add [[listener]] and below it address = \"0.0.0.0:25\"",
-            );
-            return Vec::new();
-        }
-        Some(Node { item: Item::List(items), .. }) => items,
+        None => &[],
+        Some(Node { item: Item::List(items), .. }) => items.as_slice(),
         Some(node) => {
             reader.wrong(node.at.clone(), "listeners are sections with two brackets: [[listener]]");
             return Vec::new();
         }
     };
     if items.is_empty() {
-        reader.wrong(whole_file(tree), "no listener; add [[listener]] and below it address = \"0.0.0.0:25\"");
+        reader.wrong(whole.clone(), "no listener; add [[listener]] and below it address = \"0.0.0.0:25\"");
+    }
+    if let Some(surplus) = items.get(MAX_LISTENERS) {
+        reader.wrong(surplus.at.clone(), format!("more than {MAX_LISTENERS} listeners; leave some out"));
+        return Vec::new();
     }
     items.iter().enumerate().filter_map(|(number, node)| listener(reader, number, node, shared)).collect()
 }
@@ -150,16 +157,7 @@ fn listener(reader: &mut Reader, number: usize, node: &Node, shared: &Table) -> 
     let own = Scope { path: format!("{path}.limits"), outer: Some(shared), ..own };
     reader.refuse_others(&own, &[&SessionLimits::SECTION], &[]);
     let limits = SessionLimits::read(reader, &own);
-    Some(WrittenListener { path, keys: keys?, limits: limits? })
-}
-
-/// A place for what is wrong with the file as a whole.
-fn whole_file(tree: &Table) -> Origin {
-    let named = tree.values().find_map(|node| match &node.at {
-        Origin::File { file, .. } => Some(Origin::File { file: file.clone(), line: 0 }),
-        Origin::Default | Origin::Local | Origin::Option(_) => None,
-    });
-    named.unwrap_or(Origin::Default)
+    Some(WrittenListener { number, path, keys: keys?, limits })
 }
 
 fn tls(reader: &mut Reader, keys: TlsKeys) -> Tls {
@@ -190,11 +188,7 @@ fn tls(reader: &mut Reader, keys: TlsKeys) -> Tls {
     Tls { identity, min_version: keys.min_version }
 }
 
-fn resolve_listeners(reader: &mut Reader, written: Vec<WrittenListener>, tls: Option<&Tls>) -> Vec<Listener> {
-    written.into_iter().map(|listener| resolve_listener(reader, listener, tls)).collect()
-}
-
-fn resolve_listener(reader: &mut Reader, written: WrittenListener, tls: Option<&Tls>) -> Listener {
+fn resolve_listener(reader: &mut Reader, written: WrittenListener, tls: Option<&Tls>) -> Option<Listener> {
     let WrittenListener { path, keys, limits, .. } = written;
     // with a fault in [tls] it is not known whether there is a certificate, so nothing is said of it
     let certificate = tls.is_none_or(|tls| tls.identity != Identity::None);
@@ -250,19 +244,19 @@ fn resolve_listener(reader: &mut Reader, written: WrittenListener, tls: Option<&
             Some(keys.proxy_from)
         }
     };
-    Listener {
+    Some(Listener {
         address: keys.address,
         kind: keys.kind,
         tls: mode,
         proxy,
         pregreet: keys.pregreet,
         bare_newline: keys.bare_newline,
-        limits,
-    }
+        limits: limits?,
+    })
 }
 
 /// Two listeners that cannot both have their address.
-fn overlaps(reader: &mut Reader, listeners: &[Listener]) {
+fn overlaps(reader: &mut Reader, listeners: &[(usize, &ListenAddress)]) {
     let clash = |a: &ListenAddress, b: &ListenAddress| match (a, b) {
         (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
             a.port() == b.port()
@@ -272,17 +266,15 @@ fn overlaps(reader: &mut Reader, listeners: &[Listener]) {
         }
         (a, b) => a == b,
     };
-    for (number, listener) in listeners.iter().enumerate() {
-        let mut before = listeners.iter().take(number).enumerate();
-        if let Some((other, earlier)) = before.find(|(_, earlier)| clash(&listener.address, &earlier.address))
-        {
-            let at = reader.settings.origin(&format!("listener.{number}.address"));
+    for (at, (number, address)) in listeners.iter().enumerate() {
+        let mut before = listeners.iter().take(at);
+        if let Some((other, earlier)) = before.find(|(_, earlier)| clash(address, earlier)) {
             let place = reader.settings.origin(&format!("listener.{other}.address"));
             reader.wrong(
-                at,
+                reader.settings.origin(&format!("listener.{number}.address")),
                 format!(
-                    "listener.{number}.address {} is taken by {} of listener.{other} ({place}); change or remove one",
-                    listener.address, earlier.address
+                    "listener.{number}.address {address} is taken by {earlier} of listener.{other} ({place}); change \
+                     or remove one"
                 ),
             );
         }
@@ -290,22 +282,25 @@ fn overlaps(reader: &mut Reader, listeners: &[Listener]) {
 }
 
 /// Whether anyone can have mail delivered here, and nobody from outside who should not.
-fn reach(reader: &mut Reader, top: &Top, listeners: &[Listener], has_domains: bool, file: Origin) {
+fn reach(
+    reader: &mut Reader,
+    top: &Top,
+    listeners: &[(usize, &ListenAddress)],
+    has_domains: bool,
+    whole: &Origin,
+) {
     if top.accept_any {
-        for (number, listener) in listeners.iter().enumerate().filter(|(_, one)| !one.address.is_local()) {
+        for (number, address) in listeners.iter().filter(|(_, address)| !address.is_local()) {
             let at = reader.settings.origin(&format!("listener.{number}.address"));
-            reader.wrong(
-                at,
-                format!(
-                    "listener.{number}.address {} can be reached from other machines, and accept_any would take mail \
-                     for every domain there; listen on 127.0.0.1 or [::1], or set accept_any = false and name your \
-                     domains",
-                    listener.address
-                ),
+            let text = format!(
+                "listener.{number}.address {address} can be reached from other machines, and accept_any would take \
+                 mail for every domain there; listen on 127.0.0.1 or [::1], or set accept_any = false and name your \
+                 domains"
             );
+            reader.wrong(at, text);
         }
     } else if !has_domains {
-        reader.wrong(file, "no domain to take mail for; add [domain.\"example.org\"] and below it mailboxes = [\"postmaster\"]");
+        reader.wrong(whole.clone(), "no domain to take mail for; add [domain.\"example.org\"] and below it mailboxes = [\"postmaster\"]");
     }
 }
 

@@ -48,13 +48,27 @@ pub(super) fn read(
     let mut all = AllWritten::new();
     for (text, node) in tables {
         if let Some((key, written)) = read_one(reader, text, node, files) {
-            if all.contains_key(&key) {
-                reader.wrong(node.at.clone(), format!("[domain.{}] is there twice", bare_or_quoted(text)));
-            }
-            all.insert(key, written);
+            // tables come in the order of their names, so the later one in the file may come first
+            let kept = match all.remove(&key) {
+                None => written,
+                Some(other) => {
+                    let (earlier, later) =
+                        if line(&written.at) < line(&other.at) { (written, other) } else { (other, written) };
+                    reader.wrong(later.at, format!("{} is there already as {}", later.title, earlier.title));
+                    earlier
+                }
+            };
+            all.insert(key, kept);
         }
     }
     all.iter().map(|(key, written)| (key.clone(), check(reader, &all, key, written, accept_any))).collect()
+}
+
+fn line(at: &Origin) -> usize {
+    match at {
+        Origin::File { line, .. } => *line,
+        Origin::Default | Origin::Local | Origin::Option(_) => 0,
+    }
 }
 
 fn read_one(reader: &mut Reader, text: &str, node: &Node, files: &dyn Files) -> Option<(String, Written)> {
@@ -65,6 +79,15 @@ fn read_one(reader: &mut Reader, text: &str, node: &Node, files: &dyn Files) -> 
     };
     let scope =
         Scope { path: format!("domain.{}", bare_or_quoted(text)), at: node.at.clone(), table, outer: None };
+    // TOML takes the dots of an unquoted name for steps into tables
+    let known = |name: &str| DomainKeys::SECTION.keys.iter().any(|key| key.name == name);
+    if let Some((rest, inner)) =
+        table.iter().find(|(name, node)| !known(name) && matches!(node.item, Item::Table(_)))
+    {
+        let right = "put the domain in quotes, such as [domain.\"example.org\"]";
+        reader.wrong(inner.at.clone(), format!("{title} has a section {}; {right}", bare_or_quoted(rest)));
+        return None;
+    }
     let name = match Domain::parse(text) {
         Ok(name) => Some(name),
         Err(fault) => {

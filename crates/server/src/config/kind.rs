@@ -159,7 +159,7 @@ impl<const MIN: u64, const MAX: u64> Kind for Count<MIN, MAX> {
 type Units = [(&'static str, u64)];
 
 const SIZES: &Units = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
-const TIMES: &Units = &[("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("w", 604_800)];
+const TIMES: &Units = &[("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
 
 /// A number with a unit, or a plain number of the smallest unit.
 fn measured(item: &Item, units: &Units) -> Result<u64, &'static str> {

@@ -143,14 +143,19 @@ impl Sources {
             None => raw::parse_local(LOCAL, &mut reader.problems),
         };
         self.lay_over(&mut tree, &mut reader);
+        let whole = text.map_or(Origin::Local, |(_, file)| Origin::File { file: file.into(), line: 0 });
         // a tree that is only half there would bring problems that are none
-        if !reader.problems.is_empty() {
-            return Err(reader.problems);
+        if reader.problems.is_empty()
+            && let Some(config) = check::check(&tree, &whole, files, &mut reader)
+            && reader.problems.is_empty()
+        {
+            return Ok(Loaded { config, settings: reader.settings });
         }
-        match check::check(&tree, files, &mut reader) {
-            Some(config) if reader.problems.is_empty() => Ok(Loaded { config, settings: reader.settings }),
-            _ => Err(reader.problems),
-        }
+        reader.problems.sort_by_key(|problem| match &problem.origin {
+            Origin::File { file, line } => (Some(Arc::clone(file)), *line),
+            Origin::Default | Origin::Local | Origin::Option(_) => (None, 0),
+        });
+        Err(reader.problems)
     }
 
     fn lay_over(&self, tree: &mut Table, reader: &mut Reader) {

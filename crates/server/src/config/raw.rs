@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use toml_parser::Source;
+use toml_parser::lexer::TokenKind;
 
 /// The largest file that is read, in octets.
 pub(super) const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -82,6 +84,11 @@ pub(super) fn parse_file(text: &str, file: &Path, problems: &mut Vec<Problem>) -
     let file: Arc<Path> = file.into();
     let lines = Lines::of(text);
     let at = |offset: usize| Origin::File { file: Arc::clone(&file), line: lines.line(offset) };
+    if let Some(offset) = too_deep(text) {
+        let fault = format!("tables, lists and dotted keys go at most {MAX_DEPTH} deep");
+        problems.push(Problem::new(at(offset), fault));
+        return Table::new();
+    }
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return convert_table(document.into_inner(), &at, MAX_DEPTH);
@@ -110,6 +117,10 @@ pub(super) fn parse_local(text: &str, problems: &mut Vec<Problem>) -> Table {
 
 /// Reads one value, such as a default.
 pub(super) fn parse_value(text: &str, at: &Origin, problems: &mut Vec<Problem>) -> Option<Node> {
+    if too_deep(text).is_some() {
+        problems.push(Problem::new(at.clone(), format!("goes more than {MAX_DEPTH} deep")));
+        return None;
+    }
     match DeValue::parse(text) {
         Ok(value) => {
             Some(Node { at: at.clone(), item: convert(value.into_inner(), &|_| at.clone(), MAX_DEPTH) })
@@ -124,7 +135,7 @@ pub(super) fn parse_value(text: &str, at: &Origin, problems: &mut Vec<Problem>) 
 /// Takes a dotted key apart: `domain."example.org".plus`.
 pub(super) fn parse_key(text: &str) -> Result<Vec<String>, String> {
     let line = format!("{text} = 0");
-    if text.contains(['\n', '=', '#', '[', '{']) {
+    if text.contains(['\n', '=', '#', '[', '{']) || too_deep(text).is_some() {
         return Err(format!("{} is not a key such as limits.recipients", shown(text)));
     }
     let document = DeTable::parse(&line)
@@ -204,6 +215,35 @@ fn convert(value: DeValue<'_>, at: At<'_>, depth: usize) -> Item {
         ),
         DeValue::Table(table) => Item::Table(convert_table(table, at, depth)),
     }
+}
+
+/// Where a text goes deeper than any of ours could. The parser bounds the depth of brackets and of each
+/// dotted key but not of both together, and dropping a deep tree takes as much stack.
+fn too_deep(text: &str) -> Option<usize> {
+    let (mut open, mut dots) = (0_usize, 0_usize);
+    for token in Source::new(text).lex() {
+        match token.kind() {
+            TokenKind::LeftCurlyBracket | TokenKind::LeftSquareBracket => {
+                open += 1;
+                dots = 0;
+            }
+            TokenKind::RightCurlyBracket | TokenKind::RightSquareBracket => open = open.saturating_sub(1),
+            TokenKind::Dot => dots += 1,
+            TokenKind::Equals | TokenKind::Comma | TokenKind::Newline => dots = 0,
+            TokenKind::Whitespace
+            | TokenKind::Comment
+            | TokenKind::LiteralString
+            | TokenKind::BasicString
+            | TokenKind::MlLiteralString
+            | TokenKind::MlBasicString
+            | TokenKind::Atom
+            | TokenKind::Eof => {}
+        }
+        if open > MAX_DEPTH || dots > MAX_DEPTH {
+            return Some(token.span().start());
+        }
+    }
+    None
 }
 
 fn one_line(text: &str) -> String {

@@ -216,7 +216,7 @@ impl Reader {
             .collect();
         for (name, node) in scope.table {
             if !names.contains(&name.as_str()) {
-                let hint = hint(name, &names, known);
+                let hint = hint(name, &names);
                 let what = if node.is_section() && scope.path.is_empty() {
                     format!("unknown section [{}]", bare_or_quoted(name))
                 } else {
@@ -229,13 +229,10 @@ impl Reader {
 }
 
 /// The end of the sentence about an unknown name: what would be right.
-fn hint(name: &str, names: &[&str], here: &[&Section]) -> String {
+fn hint(name: &str, names: &[&str]) -> String {
     let elsewhere = super::keys::SECTIONS
         .iter()
-        .find(|section| {
-            !here.iter().any(|known| known.name == section.name)
-                && section.keys.iter().any(|key| key.name == name)
-        })
+        .find(|section| section.keys.iter().any(|key| key.name == name))
         .map(|section| match section.name {
             "" => "; it belongs at the top of the file".to_owned(),
             "listener" => "; it belongs in [[listener]]".to_owned(),

@@ -154,6 +154,9 @@ impl Network {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
         let address: IpAddr = address.parse().map_err(|_bad| "is not an IP address or network")?;
+        if address.to_canonical() != address {
+            return Err("is an IPv4 network in IPv6 form; write it as IPv4");
+        }
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => longest,

@@ -99,9 +99,13 @@ fn is_of(setting: &Setting, section: &Section, asked: &[&str]) -> bool {
 fn unknown(name: &str) -> String {
     let names: Vec<String> =
         SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| full_name(section, key))).collect();
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let same = names.iter().find(|known| known.rsplit('.').next() == Some(last)).map(String::as_str);
-    let right = nearest(name, names.iter().map(String::as_str)).or(same);
+    let last_of = |full: &str| full.rsplit('.').next().unwrap_or_default().to_owned();
+    let lasts: Vec<String> = names.iter().map(|known| last_of(known)).collect();
+    let right = nearest(name, names.iter().map(String::as_str)).or_else(|| {
+        let last = last_of(name);
+        let alike = nearest(&last, lasts.iter().map(String::as_str))?;
+        names.iter().map(String::as_str).find(|known| last_of(known) == alike)
+    });
     let hint = right.map_or_else(String::new, |right| format!("; did you mean {right}?"));
     format!("there is no key {}{hint}", shown(name))
 }
@@ -210,7 +214,7 @@ pub fn reference() -> String {
          - `--set KEY=VALUE` sets any key from the command line, with the same checks:\n\
          \x20 `--set limits.recipients=200`, `--set listener.0.address=127.0.0.1:2525`.\n\
          - Sizes are octets or have a unit (`\"50MiB\"`; B, KiB, MiB, GiB, TiB), times are seconds or have a\n\
-         \x20 unit (`\"5m\"`; s, m, h, d, w). Relative paths in the file are relative to its directory.\n\
+         \x20 unit (`\"5m\"`; s, m, h, d). Relative paths in the file are relative to its directory.\n\
          - Exit codes: 78 for a wrong configuration, 66 for a file that cannot be read.\n",
     );
     let mut before = None;
