@@ -15,9 +15,11 @@ use std::path::{Component, Path, PathBuf};
 /// Longest path component made here, in octets; file systems take 255.
 const MAX_COMPONENT: usize = 200;
 
-/// A path with the placeholders `{local}` and `{domain}`, each alone between slashes.
+/// A path with the placeholders `{local}` and `{domain}`, each alone between slashes. Without them all
+/// mailboxes share one Maildir.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
+    root: PathBuf,
     base: PathBuf,
     parts: Vec<Part>,
 }
@@ -76,15 +78,13 @@ pub struct Destination {
 pub enum RouteError {
     /// The template does not begin at the root.
     NotAbsolute(String),
-    /// The template has no `{local}`: all mailboxes would be one.
-    NoLocal(String),
     /// A path component that is `..`, holds a NUL or has a placeholder that does not stand alone.
     BadPart(String),
     /// An override's Maildir is not an absolute path without `..`.
     BadOverride(Mailbox, PathBuf),
     /// Two mailboxes would lie in one place.
     SamePlace(Mailbox, Mailbox),
-    /// Any recipient of any domain is taken, and the template has no `{domain}`.
+    /// Any recipient of any domain is taken, and the template has one placeholder without the other.
     NoDomain(String),
 }
 
@@ -92,9 +92,6 @@ impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAbsolute(template) => write!(f, "{template:?} must begin with a slash"),
-            Self::NoLocal(template) => {
-                write!(f, "{template:?} needs {{local}}, as in /var/mail/{{domain}}/{{local}}")
-            }
             Self::BadPart(part) => {
                 write!(
                     f,
@@ -106,7 +103,7 @@ impl fmt::Display for RouteError {
             }
             Self::SamePlace(one, other) => write!(f, "{one} and {other} would share one Maildir"),
             Self::NoDomain(template) => {
-                write!(f, "{template:?} needs {{domain}} where any recipient is taken")
+                write!(f, "{template:?} needs both {{local}} and {{domain}}, or neither, where any recipient is taken")
             }
         }
     }
@@ -129,17 +126,37 @@ impl Template {
                 fixed => Part::Fixed(fixed.into()),
             });
         }
-        if !parts.contains(&Part::Local) {
-            return Err(RouteError::NoLocal(text.into()));
+        if parts.is_empty() {
+            return Err(RouteError::BadPart(text.into()));
         }
+        // Without a placeholder all mailboxes share one Maildir, which is made on demand as others are.
+        let fixed = parts.iter().take_while(|part| matches!(part, Part::Fixed(_))).count();
         let mut base = PathBuf::from("/");
-        for part in &parts {
-            match part {
-                Part::Fixed(name) => base.push(name),
-                Part::Local | Part::Domain => break,
+        for part in parts.iter().take(fixed.min(parts.len() - 1)) {
+            if let Part::Fixed(name) = part {
+                base.push(name);
             }
         }
-        Ok(Self { base, parts })
+        Ok(Self { root: PathBuf::from("/"), base, parts })
+    }
+
+    /// The same template below `root` instead of the root of the file system.
+    #[must_use]
+    pub fn below(mut self, root: &Path) -> Self {
+        let inner = self.base.strip_prefix(&self.root).unwrap_or(&self.base);
+        self.base = root.join(inner);
+        self.root = root.to_path_buf();
+        self
+    }
+
+    /// Whether mailboxes that differ only in their local part have Maildirs of their own.
+    pub fn tells_locals_apart(&self) -> bool {
+        self.parts.contains(&Part::Local)
+    }
+
+    /// Whether mailboxes that differ only in their domain have Maildirs of their own.
+    pub fn tells_domains_apart(&self) -> bool {
+        self.parts.contains(&Part::Domain)
     }
 
     /// The directory in front of the first placeholder.
@@ -148,7 +165,7 @@ impl Template {
     }
 
     fn fill(&self, local: &str, domain: &str) -> PathBuf {
-        let mut path = PathBuf::from("/");
+        let mut path = self.root.clone();
         for part in &self.parts {
             match part {
                 Part::Fixed(name) => path.push(name),
@@ -162,6 +179,7 @@ impl Template {
 
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.root.to_string_lossy().trim_end_matches('/'))?;
         for part in &self.parts {
             match part {
                 Part::Fixed(name) => write!(f, "/{name}")?,
@@ -190,7 +208,10 @@ impl Route {
         overrides: Vec<Override>,
         directory: &Directory,
     ) -> Result<Self, RouteError> {
-        if directory.unlisted() == Unlisted::Take && !template.parts.contains(&Part::Domain) {
+        // All in one Maildir is what somebody can want; some by chance in one is not.
+        if directory.unlisted() == Unlisted::Take
+            && template.tells_locals_apart() != template.tells_domains_apart()
+        {
             return Err(RouteError::NoDomain(template.to_string()));
         }
         let mut by_mailbox = HashMap::new();

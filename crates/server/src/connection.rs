@@ -57,7 +57,7 @@ enum End {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<S: Spool, T: Stream + 'static>(mut accepted: Accepted<S>, mut stream: T, pregreeted: bool) {
+pub(crate) async fn serve<S: Spool, T: Stream + 'static>(accepted: Accepted<S>, mut stream: T, pregreeted: bool) {
     let mut peer = Peer(accepted.peer);
     if accepted.settings.listener.proxy.is_some() {
         match Box::pin(proxied(&accepted, &mut stream)).await {

@@ -7,7 +7,7 @@ use crate::shared::Room;
 use postroad_delivery::agent::maildir::{FlushBy, LineEnds as AgentLineEnds, MaildirAgent, MaildirSettings};
 use postroad_delivery::directory::{Alias, Directory, DirectorySettings, DomainSettings, Unlisted};
 use postroad_delivery::observer::{Event, Observer};
-use postroad_delivery::route::{Override, Quota, Route, Template};
+use postroad_delivery::route::{Override, Quota, Route};
 use postroad_delivery::runner::{Clock as DeliveryClock, RunnerSettings};
 use postroad_delivery::schedule::Schedule;
 use postroad_proto::addr::Mailbox;
@@ -40,7 +40,7 @@ pub(crate) fn directory(config: &Config) -> Result<Directory, String> {
             name: domain.name.clone(),
             mailboxes: domain.mailboxes.iter().cloned().collect(),
             aliases,
-            catch_all: domain.catch_all.as_ref().and_then(|targets| targets.first().cloned()),
+            catch_all: domain.catch_all.clone().unwrap_or_default(),
             separator: domain.plus,
         }
     });
@@ -56,7 +56,6 @@ pub(crate) fn directory(config: &Config) -> Result<Directory, String> {
 pub(crate) fn agent(config: &Config, directory: &Directory) -> Result<MaildirAgent, String> {
     let delivery = &config.delivery;
     let template = delivery.maildir.within(&config.data);
-    let template = Template::parse(&template).map_err(|error| format!("delivery.maildir: {error}"))?;
     let limit = |value: u64| (value > 0).then_some(value);
     let quota = Quota { bytes: limit(delivery.quota_bytes), messages: limit(delivery.quota_messages) };
     let overrides = config.domains.values().flat_map(|domain| {

@@ -9,8 +9,9 @@ use crate::shared::{Active, ListenerSettings, Shared};
 use crate::tls::{Tls, TlsError};
 use crate::{http, metrics::Metrics};
 use postroad_delivery::runner::{Deliveries, Runner, Stopped};
-use postroad_spool::store::{DiskSpool, Options};
-use postroad_spool::{Spool, SpoolError};
+use postroad_spool::fs::RealDisk;
+use postroad_spool::store::DiskSpool;
+use postroad_spool::{Options, Spool, SpoolError};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
@@ -137,7 +138,7 @@ impl Server {
         let data = config.data.clone();
         std::fs::create_dir_all(&data).map_err(|error| StartError::Directory { path: data.clone(), error })?;
         let tls = Tls::load(&config, &clock)?.map(Arc::new);
-        let spool = Arc::new(open_spool(&config, &clock)?);
+        let spool = Arc::new(open_spool(&config)?);
         let agent = Arc::new(deliver::agent(&config, &directory).map_err(StartError::Config)?);
         let room = Arc::new(QuotaRoom { agent: Arc::clone(&agent), clock });
         let metrics = Arc::new(Metrics::new());
@@ -294,12 +295,20 @@ fn listener_settings(config: &Config) -> BTreeMap<ListenAddress, Arc<ListenerSet
         .collect()
 }
 
-fn open_spool(config: &Config, clock: &Clock) -> Result<DiskSpool, StartError> {
+/// Opens the spool of a configuration; also for a look into the queue where no server runs.
+pub fn open_spool(config: &Config) -> Result<DiskSpool, StartError> {
     let path = config.data.join("spool");
-    let options = Options { reserve_bytes: config.spool.reserve, ring_bytes_max: config.spool.ring, ..Options::default() };
-    let (spool, report) =
-        DiskSpool::open(&path, options, clock.unix()).map_err(|error| StartError::Spool { path, error })?;
-    info!(?report, "the spool is open");
+    let options = Options {
+        reserve_bytes: config.spool.reserve,
+        ring_bytes_max: config.spool.ring,
+        ..Options::default()
+    };
+    let (spool, report) = DiskSpool::open(Arc::new(RealDisk::new(&path)), options)
+        .map_err(|error| StartError::Spool { path, error })?;
+    info!(messages = report.messages, clean = report.clean, torn = report.torn, "the spool is open");
+    for note in &report.quarantined {
+        error!(note, "a record of the spool cannot be read and was set aside");
+    }
     Ok(spool)
 }
 

@@ -53,6 +53,8 @@ struct Files {
     key: PathBuf,
 }
 
+static TLS13_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
 /// When the two files were last written, to see that they changed.
 type Stamp = [Option<SystemTime>; 2];
 
@@ -65,8 +67,8 @@ impl Tls {
             Identity::SelfSigned => self_signed(config, clock)?,
         };
         let versions = match config.tls.min_version {
-            TlsVersion::Tls12 => rustls::ALL_VERSIONS,
-            TlsVersion::Tls13 => &[&rustls::version::TLS13],
+            TlsVersion::V1_2 => rustls::ALL_VERSIONS,
+            TlsVersion::V1_3 => TLS13_ALONE,
         };
         let stamp = files.stamp();
         let loaded = files.load(versions)?;

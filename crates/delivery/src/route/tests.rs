@@ -64,7 +64,6 @@ fn long_names_are_split_and_stay_apart() {
 fn templates_are_checked() {
     for (text, fault) in [
         ("mail/{local}", RouteError::NotAbsolute("mail/{local}".into())),
-        ("/var/mail/{domain}", RouteError::NoLocal("/var/mail/{domain}".into())),
         ("/var/../{local}", RouteError::BadPart("..".into())),
         ("/var/{domain}-{local}", RouteError::BadPart("{domain}-{local}".into())),
         ("/var/{user}/{local}", RouteError::BadPart("{user}".into())),
@@ -126,5 +125,18 @@ proptest! {
             let Component::Normal(name) = part else { return Err(TestCaseError::fail("not a plain component")) };
             prop_assert!(name.len() <= MAX_COMPONENT + 1 && name.as_encoded_bytes()[0] != b'.');
         }
+    }
+}
+
+#[test]
+fn a_template_without_placeholders_is_one_maildir_for_all() {
+    let template = Template::parse("/Maildir").unwrap().below(Path::new("/srv/{odd}"));
+    assert_eq!(template.base(), Path::new("/srv/{odd}"));
+    assert_eq!(template.to_string(), "/srv/{odd}/Maildir");
+    let any = Directory::build(&DirectorySettings { domains: Vec::new(), unlisted: Unlisted::Take }).unwrap();
+    let route = Route::new(template, Quota::default(), Vec::new(), &any).unwrap();
+    for mailbox in ["bob@example.org", "../x@example.net"] {
+        let mailbox = Mailbox::new(mailbox.split('@').next().unwrap(), Domain::parse("example.org").unwrap()).unwrap();
+        assert_eq!(route.destination(&mailbox).maildir, Path::new("/srv/{odd}/Maildir"));
     }
 }

@@ -4,10 +4,10 @@ use super::config::ConfigArgs;
 use super::reload::{is_absent, no_server};
 use crate::exit::Exit;
 use anstream::{eprintln, println};
-use postroad_server::clock::Clock;
 use postroad_server::config::Config;
 use postroad_server::control::{Answer, Request, ask};
 use postroad_server::queue::{self, Item};
+use postroad_server::server::open_spool;
 use postroad_spool::SpoolId;
 use postroad_spool::store::DiskSpool;
 
@@ -95,9 +95,9 @@ impl Source {
                     eprintln!("postroad: there is no spool at {}; give the server's --config or --data", path.display());
                     return Err(Exit::Unavailable);
                 }
-                let opened = DiskSpool::open(&path, super::spool_options(config), Clock::new().unix());
-                opened.map(|(spool, _)| Self::Disk(Box::new(spool))).map_err(|error| {
-                    eprintln!("postroad: the spool {}: {error}", path.display());
+                let opened = open_spool(config).map(|spool| Self::Disk(Box::new(spool)));
+                opened.map_err(|error| {
+                    eprintln!("postroad: {error}");
                     Exit::Io
                 })
             }

@@ -6,6 +6,7 @@
 
 use super::keys::{Content, Delivery, Http, Limits, Log, SessionLimits, SpoolKeys};
 use super::words::{BareNewline, ListenerKind, Pregreet, TlsVersion};
+use postroad_delivery::route::Template;
 use postroad_proto::addr::{Domain, Mailbox};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -218,50 +219,40 @@ impl ListenAddress {
     }
 }
 
-/// Where the Maildir of a mailbox is; made by `delivery.maildir`.
+/// Where the Maildir of a mailbox is: a [`Template`], below the data directory if it begins with `{data}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaildirTemplate {
     text: String,
+    in_data: bool,
+    template: Template,
 }
 
 impl MaildirTemplate {
     /// Reads a template with `{data}`, `{domain}` and `{local}`; it begins with `{data}` or `/`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut rest = text;
-        while let Some((_, after)) = rest.split_once('{') {
-            let name = after.split_once('}').map_or(after, |(name, _)| name);
-            if !["data", "domain", "local"].contains(&name) {
-                return Err(format!("has {{{name}}}"));
-            }
-            rest = after;
+        let (in_data, path) = text.strip_prefix("{data}").map_or((false, text), |rest| (true, rest));
+        if !path.starts_with('/') {
+            return Err("begins with neither {data}/ nor /".to_owned());
         }
-        if text.starts_with('/') || text.starts_with("{data}") {
-            Ok(Self { text: text.to_owned() })
-        } else {
-            Err("begins with neither {data} nor /".to_owned())
+        match Template::parse(path) {
+            Ok(template) => Ok(Self { text: text.to_owned(), in_data, template }),
+            Err(error) => Err(format!("does not do: {error}")),
         }
     }
 
-    /// The Maildir of `mailbox`. Whatever stands in its address, each part is one name inside the
-    /// directory that the template names: `/`, `%`, controls and a leading dot become `%XX`.
-    pub fn path(&self, data: &Path, mailbox: &Mailbox) -> PathBuf {
-        let domain = one_name(&mailbox.domain().key());
-        let local = one_name(&mailbox.local().to_ascii_lowercase());
-        let below = |text: &str| text.replace("{domain}", &domain).replace("{local}", &local);
-        match self.text.strip_prefix("{data}") {
-            Some(rest) => data.join(below(rest).trim_start_matches('/')),
-            None => PathBuf::from(below(&self.text)),
-        }
+    /// The template with the data directory in place.
+    pub fn within(&self, data: &Path) -> Template {
+        if self.in_data { self.template.clone().below(data) } else { self.template.clone() }
     }
 
-    /// Whether mailboxes that differ only in their local part have Maildirs of their own.
+    /// See [`Template::tells_locals_apart`].
     pub fn tells_locals_apart(&self) -> bool {
-        self.text.contains("{local}")
+        self.template.tells_locals_apart()
     }
 
-    /// Whether mailboxes that differ only in their domain have Maildirs of their own.
+    /// See [`Template::tells_domains_apart`].
     pub fn tells_domains_apart(&self) -> bool {
-        self.text.contains("{domain}")
+        self.template.tells_domains_apart()
     }
 }
 
@@ -269,20 +260,4 @@ impl fmt::Display for MaildirTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
-}
-
-/// A part of an address as the name of a directory. Braces are escaped too, so that an address
-/// cannot bring in a placeholder.
-fn one_name(part: &str) -> String {
-    let mut name = String::with_capacity(part.len());
-    for (at, c) in part.char_indices() {
-        if matches!(c, '/' | '%' | '{' | '}') || c.is_control() || (at == 0 && c == '.') {
-            // all of them are ASCII but the controls U+0080 to U+009F, whose number tells them apart as well
-            let escaped = format!("%{:02X}", u32::from(c));
-            name.push_str(&escaped);
-        } else {
-            name.push(c);
-        }
-    }
-    name
 }
