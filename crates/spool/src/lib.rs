@@ -14,14 +14,35 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
+mod commit;
+mod draft;
+pub mod fs;
 mod id;
 mod ids;
+mod index;
+mod keeper;
 pub mod memory;
 mod progress;
+mod quarantine;
+mod read;
+mod record;
+mod recover;
+mod scan;
+mod segment;
+mod shared;
+pub mod sim;
+mod state;
+mod store;
+mod summary;
 #[cfg(test)]
 mod testing;
 
+pub use draft::DiskDraft;
 pub use id::SpoolId;
+pub use record::fuzz_decode;
+pub use recover::OpenReport;
+pub use shared::Options;
+pub use store::DiskSpool;
 
 /// The store of messages that were accepted and are not yet delivered.
 pub trait Spool: Send + Sync + 'static {
