@@ -204,8 +204,8 @@ pub fn reference() -> String {
     let mut out = String::from(
         "# Configuration\n\n\
          <!-- Made from the table of keys in crates/server/src/config/keys.rs; a test compares the two. -->\n\n\
-         One file, `postroad.toml` (TOML). Every key has a default, an unknown key is an error, and all\n\
-         problems are reported at once, each with its line and what would be right.\n\n\
+         One file, `postroad.toml` (TOML). Every key but a listener's address has a default, an unknown key\n\
+         is an error, and all problems are reported at once, each with its line and what would be right.\n\n\
          - `postroad serve --config FILE` runs with it. Without `--config` no file is looked for and a safe\n\
          \x20 local instance starts: 127.0.0.1:2525, any recipient, one Maildir in `./postroad-data`, no TLS\n\
          \x20 (`--set tls.self_signed=true` switches it on).\n\
