@@ -103,7 +103,10 @@ impl fmt::Display for RouteError {
             }
             Self::SamePlace(one, other) => write!(f, "{one} and {other} would share one Maildir"),
             Self::NoDomain(template) => {
-                write!(f, "{template:?} needs both {{local}} and {{domain}}, or neither, where any recipient is taken")
+                write!(
+                    f,
+                    "{template:?} needs both {{local}} and {{domain}}, or neither, where any recipient is taken"
+                )
             }
         }
     }

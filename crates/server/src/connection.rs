@@ -57,7 +57,11 @@ enum End {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<S: Spool, T: Stream + 'static>(accepted: Accepted<S>, mut stream: T, pregreeted: bool) {
+pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
+    accepted: Accepted<S>,
+    mut stream: T,
+    pregreeted: bool,
+) {
     let mut peer = Peer(accepted.peer);
     if accepted.settings.listener.proxy.is_some() {
         match Box::pin(proxied(&accepted, &mut stream)).await {
@@ -65,7 +69,9 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(accepted: Accepted<S>, 
             Err(error) => return info!(%peer, %error, "closed"),
         }
     }
-    let Accepted { running: Running { shared, mut stop, alive: _alive }, active, settings, mut place, .. } = accepted;
+    let Accepted {
+        running: Running { shared, mut stop, alive: _alive }, active, settings, mut place, ..
+    } = accepted;
     if let Some(reply) = unwelcome(&active, &settings, &mut place, peer, pregreeted) {
         shared.metrics.connections_refused.inc();
         info!(%peer, %reply, "refused");
@@ -82,7 +88,10 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(accepted: Accepted<S>, 
         }
     }
     let inside_tls = async move {
-        let Some((mut stream, secured)) = handshake(stream, conversation.active(), &shared, peer).await else { return };
+        let Some((mut stream, secured)) = handshake(stream, conversation.active(), &shared, peer).await
+        else {
+            return;
+        };
         let offer = Arc::clone(&settings.secured);
         conversation.secure(offer, secured, if implicit { Greeting::Due } else { Greeting::Given });
         if let Err(error) = converse(&mut conversation, &mut *stream, &mut stop).await {
@@ -121,7 +130,10 @@ pub(crate) fn over_limit(over: Over, active: &Active) -> Reply {
         ),
         Over::Address => Reply::saying(
             ReplyId::TooManyConnectionsFromYou,
-            format!("Too many connections from your address: the limit is {}", limits.connections_per_address),
+            format!(
+                "Too many connections from your address: the limit is {}",
+                limits.connections_per_address
+            ),
         ),
     }
 }
@@ -177,7 +189,10 @@ async fn converse<S: Spool, T: Stream + ?Sized>(
 }
 
 /// Waits for octets and hands them to the session; returns how many came, 0 at the end.
-async fn read<S: Spool, T: Stream + ?Sized>(stream: &mut T, conversation: &mut Conversation<S>) -> io::Result<usize> {
+async fn read<S: Spool, T: Stream + ?Sized>(
+    stream: &mut T,
+    conversation: &mut Conversation<S>,
+) -> io::Result<usize> {
     poll_fn(|cx| {
         BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
@@ -202,7 +217,9 @@ async fn write<T: Stream + ?Sized>(stream: &mut T, out: Vec<u8>) -> io::Result<(
         stream.write_all(&out).await?;
         stream.flush().await
     };
-    Box::pin(timeout(WRITE_TIMEOUT, written)).await.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))?
+    Box::pin(timeout(WRITE_TIMEOUT, written))
+        .await
+        .map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// Ends our side. Where the peer may still be sending, what comes is read away for a moment: closing

@@ -90,14 +90,19 @@ impl<D> Default for Transfer<D> {
 
 impl<S: Spool> Conversation<S> {
     /// A session that begins with the greeting.
-    pub(crate) fn new(
-        shared: Arc<Shared<S>>,
-        active: Arc<Active>,
-        peer: Peer,
-        offer: Arc<Offer>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<S>>, active: Arc<Active>, peer: Peer, offer: Arc<Offer>) -> Self {
         let session = Session::new(shared.clock.tick(), offer);
-        Self { shared, active, peer, session, secured: None, transfer: None, out: Vec::new(), charged: 0, polite: false }
+        Self {
+            shared,
+            active,
+            peer,
+            session,
+            secured: None,
+            transfer: None,
+            out: Vec::new(),
+            charged: 0,
+            polite: false,
+        }
     }
 
     /// The configuration that this session began with.
@@ -221,7 +226,11 @@ impl<S: Spool> Conversation<S> {
     }
 
     fn say(&mut self, reply: &Reply) {
-        self.shared.metrics.replies.get_or_create(&ReplyLabel { reply: reply.id().name(), code: reply.code() }).inc();
+        self.shared
+            .metrics
+            .replies
+            .get_or_create(&ReplyLabel { reply: reply.id().name(), code: reply.code() })
+            .inc();
         if reply.code() >= 400 {
             info!(peer = %self.peer, hello = ?self.session.hello().unwrap_or_default(), %reply, "refused");
         }
@@ -253,7 +262,8 @@ impl<S: Spool> Conversation<S> {
     }
 
     fn may_receive(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
-        let mailboxes = self.active.directory.resolve(path).mailboxes().map_err(|refusal| named(&refusal, path))?;
+        let mailboxes =
+            self.active.directory.resolve(path).mailboxes().map_err(|refusal| named(&refusal, path))?;
         let size = self.session.transaction().and_then(|transaction| transaction.declared_size());
         if let [mailbox] = mailboxes.as_slice()
             && let Some(refusal) = self.active.room.refusal(mailbox, size)
@@ -270,7 +280,8 @@ impl<S: Spool> Conversation<S> {
             warn!(%error, "no content is taken");
             refusal(&error)
         })?;
-        let recipients = self.session.transaction().map(|transaction| transaction.recipients()).unwrap_or_default();
+        let recipients =
+            self.session.transaction().map(|transaction| transaction.recipients()).unwrap_or_default();
         let recipient = if let [only] = recipients { Some(only.to_string()) } else { None };
         let id = draft.id().to_string();
         let trace = Received {

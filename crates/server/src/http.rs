@@ -68,9 +68,15 @@ fn answer<S: Spool>(request: &Request<Incoming>, shared: &Shared<S>) -> Response
         "/health/ready" => {
             let status = shared.spool.status();
             if status.failing {
-                text(StatusCode::SERVICE_UNAVAILABLE, "the last write or flush failed; mail gets 451\n".to_owned())
+                text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the last write or flush failed; mail gets 451\n".to_owned(),
+                )
             } else if status.free_over_reserve < 0 {
-                text(StatusCode::SERVICE_UNAVAILABLE, "free disk is below spool.reserve; mail gets 452\n".to_owned())
+                text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "free disk is below spool.reserve; mail gets 452\n".to_owned(),
+                )
             } else {
                 text(StatusCode::OK, "ready\n".to_owned())
             }

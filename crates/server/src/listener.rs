@@ -64,7 +64,9 @@ impl Inherited {
     }
 
     fn take(&mut self, name: &str) -> io::Result<std::net::TcpListener> {
-        let missing = || io::Error::new(io::ErrorKind::NotFound, "the service manager handed over no socket of that name");
+        let missing = || {
+            io::Error::new(io::ErrorKind::NotFound, "the service manager handed over no socket of that name")
+        };
         let at = self.names.iter().position(|n| n == name).ok_or_else(missing)?;
         self.fds.take_tcp_listener(at)?.ok_or_else(missing)
     }

@@ -62,10 +62,12 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
     if bytes.get(..common) != WORD.get(..common) {
         return Err(ProxyError::NotAHeader);
     }
-    let Some(end) = memchr::memmem::find(bytes.get(..V1_MAX.min(bytes.len())).unwrap_or_default(), b"\r\n") else {
+    let Some(end) = memchr::memmem::find(bytes.get(..V1_MAX.min(bytes.len())).unwrap_or_default(), b"\r\n")
+    else {
         return if bytes.len() >= V1_MAX { Err(ProxyError::TooLong) } else { Ok(None) };
     };
-    let line = bytes.get(..end).and_then(|line| std::str::from_utf8(line).ok()).ok_or(ProxyError::Malformed)?;
+    let line =
+        bytes.get(..end).and_then(|line| std::str::from_utf8(line).ok()).ok_or(ProxyError::Malformed)?;
     let mut words = line.split(' ').skip(1);
     let peer = match words.next() {
         Some("UNKNOWN") => None,

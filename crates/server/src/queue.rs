@@ -40,20 +40,21 @@ pub struct ItemRecipient {
 
 impl From<&Waiting> for Item {
     fn from(waiting: &Waiting) -> Self {
-        let recipients = waiting.envelope.recipients().iter().zip(&waiting.recipients).map(|(recipient, state)| {
-            let (state, reason) = match state {
-                RecipientState::New => ("new", None),
-                RecipientState::Deferred(text) => ("deferred", Some(text.clone())),
-                RecipientState::Delivered => ("delivered", None),
-                RecipientState::Failed(text) => ("failed", Some(text.clone())),
-            };
-            ItemRecipient {
-                mailbox: recipient.mailbox.to_string(),
-                original: recipient.original.as_ref().map(ToString::to_string),
-                state: state.to_owned(),
-                reason,
-            }
-        });
+        let recipients =
+            waiting.envelope.recipients().iter().zip(&waiting.recipients).map(|(recipient, state)| {
+                let (state, reason) = match state {
+                    RecipientState::New => ("new", None),
+                    RecipientState::Deferred(text) => ("deferred", Some(text.clone())),
+                    RecipientState::Delivered => ("delivered", None),
+                    RecipientState::Failed(text) => ("failed", Some(text.clone())),
+                };
+                ItemRecipient {
+                    mailbox: recipient.mailbox.to_string(),
+                    original: recipient.original.as_ref().map(ToString::to_string),
+                    state: state.to_owned(),
+                    reason,
+                }
+            });
         Self {
             id: waiting.id.to_string(),
             sender: waiting.envelope.sender().to_string(),

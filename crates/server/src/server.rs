@@ -10,8 +10,7 @@ use crate::tls::{Tls, TlsError};
 use crate::{http, metrics::Metrics};
 use postroad_delivery::runner::{Deliveries, Runner, Stopped};
 use postroad_spool::fs::RealDisk;
-use postroad_spool::store::DiskSpool;
-use postroad_spool::{Options, Spool, SpoolError};
+use postroad_spool::{DiskSpool, Options, Spool, SpoolError};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
@@ -76,7 +75,11 @@ impl fmt::Display for StartError {
                 })
             }
             Self::Directory { path, error } => {
-                write!(f, "{} cannot be used: {error}; it must be writable for the user that runs postroad", path.display())
+                write!(
+                    f,
+                    "{} cannot be used: {error}; it must be writable for the user that runs postroad",
+                    path.display()
+                )
             }
             Self::Spool { path, error } => write!(f, "the spool {}: {error}", path.display()),
             Self::System(error) => write!(f, "the system said: {error}"),
@@ -136,7 +139,8 @@ impl Server {
             None => None,
         };
         let data = config.data.clone();
-        std::fs::create_dir_all(&data).map_err(|error| StartError::Directory { path: data.clone(), error })?;
+        std::fs::create_dir_all(&data)
+            .map_err(|error| StartError::Directory { path: data.clone(), error })?;
         let tls = Tls::load(&config, &clock)?.map(Arc::new);
         let spool = Arc::new(open_spool(&config)?);
         let agent = Arc::new(deliver::agent(&config, &directory).map_err(StartError::Config)?);
@@ -179,7 +183,9 @@ impl Server {
         let listeners = self.core.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners
             .iter()
-            .map(|(address, accepting)| accepting.local.map_or_else(|| address.to_string(), |local| local.to_string()))
+            .map(|(address, accepting)| {
+                accepting.local.map_or_else(|| address.to_string(), |local| local.to_string())
+            })
             .collect()
     }
 
@@ -220,7 +226,9 @@ impl Server {
         });
         match ended.await {
             Ok(Ok(())) => info!("stopped"),
-            Ok(Err(error)) => error!(%error, "the spool could not be closed cleanly; nothing accepted is lost"),
+            Ok(Err(error)) => {
+                error!(%error, "the spool could not be closed cleanly; nothing accepted is lost")
+            }
             Err(error) => error!(%error, "a fault while stopping"),
         }
     }
@@ -249,7 +257,10 @@ impl Core {
         let shared = &self.running.shared;
         let config = (self.reload)()?.config;
         let old = shared.active();
-        if config.data != old.config.data || config.spool != old.config.spool || config.http != old.config.http {
+        if config.data != old.config.data
+            || config.spool != old.config.spool
+            || config.http != old.config.http
+        {
             return Err("data, [spool] and [http] cannot change while the server runs; restart it".to_owned());
         }
         let directory = deliver::directory(&config)?;
@@ -284,7 +295,8 @@ impl Core {
 }
 
 fn bind(address: &ListenAddress, inherited: &mut Inherited) -> Result<Socketed, StartError> {
-    listener::bind(address, inherited).map_err(|error| StartError::Listen { address: address.to_string(), error })
+    listener::bind(address, inherited)
+        .map_err(|error| StartError::Listen { address: address.to_string(), error })
 }
 
 fn listener_settings(config: &Config) -> BTreeMap<ListenAddress, Arc<ListenerSettings>> {
@@ -320,8 +332,13 @@ fn start_runner(
     metrics: &Arc<Metrics>,
 ) -> Result<Runner, StartError> {
     let narrator = Arc::new(Narrator { metrics: Arc::clone(metrics) });
-    let deliveries =
-        Deliveries::new(Arc::clone(spool), agent, Arc::new(clock), narrator, deliver::runner_settings(config));
+    let deliveries = Deliveries::new(
+        Arc::clone(spool),
+        agent,
+        Arc::new(clock),
+        narrator,
+        deliver::runner_settings(config),
+    );
     let runner = Runner::start(deliveries).map_err(StartError::System)?;
     if config.delivery.paused {
         runner.pause();

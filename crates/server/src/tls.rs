@@ -63,7 +63,9 @@ impl Tls {
     pub(crate) fn load(config: &Config, clock: &Clock) -> Result<Option<Self>, TlsError> {
         let files = match &config.tls.identity {
             Identity::None => return Ok(None),
-            Identity::Files { certificate, key } => Files { certificate: certificate.clone(), key: key.clone() },
+            Identity::Files { certificate, key } => {
+                Files { certificate: certificate.clone(), key: key.clone() }
+            }
             Identity::SelfSigned => self_signed(config, clock)?,
         };
         let versions = match config.tls.min_version {
@@ -101,7 +103,8 @@ impl Files {
     }
 
     fn load(&self, versions: &[&'static SupportedProtocolVersion]) -> Result<Arc<ServerConfig>, TlsError> {
-        let unreadable = |path: &Path, error: &dyn std::fmt::Display| TlsError::File(path.into(), error.to_string());
+        let unreadable =
+            |path: &Path, error: &dyn std::fmt::Display| TlsError::File(path.into(), error.to_string());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect)
             .map_err(|error| unreadable(&self.certificate, &error))?;
@@ -109,7 +112,9 @@ impl Files {
             return Err(unreadable(&self.certificate, &"there is no certificate in PEM form in it"));
         }
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| unreadable(&self.key, &error))?;
-        let pair = |error: rustls::Error| TlsError::Pair(self.certificate.clone(), self.key.clone(), error.to_string());
+        let pair = |error: rustls::Error| {
+            TlsError::Pair(self.certificate.clone(), self.key.clone(), error.to_string())
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
@@ -151,7 +156,8 @@ fn self_signed(config: &Config, clock: &Clock) -> Result<Files, TlsError> {
     let certificate = params.self_signed(&key).map_err(|error| fault(&error))?;
     fs::create_dir_all(&dir).map_err(|error| fault(&error))?;
     let write = |path: &Path, text: &str, mode: u32| -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };

@@ -7,9 +7,7 @@ use postroad_proto::reply::Refusal;
 use postroad_proto::time::UnixTime;
 use postroad_spool::fs::{Disk, RealDisk};
 use postroad_spool::sim::SimDisk;
-use postroad_spool::{
-    DiskSpool, Draft, Options, Outcome, RecipientState, Spool, SpoolError, SpoolId,
-};
+use postroad_spool::{DiskSpool, Draft, Options, Outcome, RecipientState, Spool, SpoolError, SpoolId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use support::{content, envelope, read, tiny, wait};
@@ -158,7 +156,8 @@ fn damage_is_set_aside_and_harms_nothing_else() {
     let ids: Vec<SpoolId> = (0..3).map(|key| put(&spool, key, 1_000, 1_000)).collect();
     spool.close().unwrap();
     drop(spool);
-    let holds = |path: &String| path.ends_with(".seg") && disk.content(path).unwrap()[4096..].iter().any(|&b| b != 0);
+    let holds =
+        |path: &String| path.ends_with(".seg") && disk.content(path).unwrap()[4096..].iter().any(|&b| b != 0);
     let path = disk.paths().into_iter().find(holds).unwrap();
     let whole = disk.content(&path).unwrap();
     for with_index in [true, false] {
@@ -177,7 +176,9 @@ fn damage_is_set_aside_and_harms_nothing_else() {
             }
             let (spool, report) = DiskSpool::open(Arc::new(copy.clone()), tiny()).unwrap();
             let sound: Vec<u64> = (0u64..3)
-                .filter(|&key| read(&spool, ids[usize::try_from(key).unwrap()]).is_ok_and(|c| c == content(key, 1_000)))
+                .filter(|&key| {
+                    read(&spool, ids[usize::try_from(key).unwrap()]).is_ok_and(|c| c == content(key, 1_000))
+                })
                 .collect();
             assert!(sound.len() >= 2, "at {at}: {sound:?}");
             let last_batch = at >= 4096 * 3;

@@ -136,7 +136,8 @@ fn a_template_without_placeholders_is_one_maildir_for_all() {
     let any = Directory::build(&DirectorySettings { domains: Vec::new(), unlisted: Unlisted::Take }).unwrap();
     let route = Route::new(template, Quota::default(), Vec::new(), &any).unwrap();
     for mailbox in ["bob@example.org", "../x@example.net"] {
-        let mailbox = Mailbox::new(mailbox.split('@').next().unwrap(), Domain::parse("example.org").unwrap()).unwrap();
+        let mailbox =
+            Mailbox::new(mailbox.split('@').next().unwrap(), Domain::parse("example.org").unwrap()).unwrap();
         assert_eq!(route.destination(&mailbox).maildir, Path::new("/srv/{odd}/Maildir"));
     }
 }

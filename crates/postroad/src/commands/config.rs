@@ -5,7 +5,8 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
 use postroad_proto::addr::Domain;
 use postroad_server::config::{
-    Config, Explained, LoadError, Loaded, Origin, Problem, Setting, Sources, Value, explain, full_file, minimal_file,
+    Config, Explained, LoadError, Loaded, Origin, Problem, Setting, Sources, Value, explain, full_file,
+    minimal_file,
 };
 use serde_json::{Map, json};
 use std::fs::OpenOptions;

@@ -47,7 +47,11 @@ pub(crate) fn run(command: &Command) -> Exit {
     match measure(dir, *flushes) {
         Ok(found) => {
             let warnings = found.warnings();
-            if *json { found.print_json(dir, &warnings) } else { found.print(dir, &warnings) }
+            if *json {
+                found.print_json(dir, &warnings)
+            } else {
+                found.print(dir, &warnings)
+            }
             if warnings.is_empty() { Exit::Done } else { Exit::Unavailable }
         }
         Err(error) => {
@@ -160,8 +164,16 @@ impl Found {
 
     fn print(&self, dir: &Path, warnings: &[String]) {
         println!("{}", dir.display());
-        println!("  write and flush of 4 KiB   p50 {:>9}   p99 {:>9}", shown(self.flush.p50), shown(self.flush.p99));
-        println!("  the write alone            p50 {:>9}   p99 {:>9}", shown(self.write.p50), shown(self.write.p99));
+        println!(
+            "  write and flush of 4 KiB   p50 {:>9}   p99 {:>9}",
+            shown(self.flush.p50),
+            shown(self.flush.p99)
+        );
+        println!(
+            "  the write alone            p50 {:>9}   p99 {:>9}",
+            shown(self.write.p50),
+            shown(self.write.p99)
+        );
         println!("  {} flushes measured; one flush serves all messages that wait for it", self.flushes);
         for warning in warnings {
             println!("warning: {warning}");

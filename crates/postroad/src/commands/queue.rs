@@ -8,8 +8,7 @@ use postroad_server::config::Config;
 use postroad_server::control::{Answer, Request, ask};
 use postroad_server::queue::{self, Item};
 use postroad_server::server::open_spool;
-use postroad_spool::SpoolId;
-use postroad_spool::store::DiskSpool;
+use postroad_spool::{DiskSpool, SpoolId};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -92,7 +91,10 @@ impl Source {
             Err(error) if is_absent(&error) => {
                 let path = config.data.join("spool");
                 if !path.is_dir() {
-                    eprintln!("postroad: there is no spool at {}; give the server's --config or --data", path.display());
+                    eprintln!(
+                        "postroad: there is no spool at {}; give the server's --config or --data",
+                        path.display()
+                    );
                     return Err(Exit::Unavailable);
                 }
                 let opened = open_spool(config).map(|spool| Self::Disk(Box::new(spool)));
@@ -108,9 +110,8 @@ impl Source {
     fn list(&self, after: Option<String>) -> Result<Vec<Item>, Exit> {
         match self {
             Self::Server(socket) => self.asked(socket, &Request::QueueList { after }),
-            Self::Disk(spool) => {
-                queue::list(&**spool, after.as_deref().and_then(SpoolId::parse)).map_err(|error| trouble(&error))
-            }
+            Self::Disk(spool) => queue::list(&**spool, after.as_deref().and_then(SpoolId::parse))
+                .map_err(|error| trouble(&error)),
         }
     }
 
@@ -155,13 +156,21 @@ fn print_list(items: &[Item]) -> Result<(), Exit> {
         return Ok(());
     }
     for item in items {
-        let waiting: Vec<_> = item.recipients.iter().filter(|recipient| recipient.state != "delivered").collect();
+        let waiting: Vec<_> =
+            item.recipients.iter().filter(|recipient| recipient.state != "delivered").collect();
         println!("{}  {}  {} octets  from <{}>", item.id, item.accepted, item.size, item.sender);
         for recipient in waiting {
-            println!("    to <{}>: {}", recipient.mailbox, why(item, &recipient.state, recipient.reason.as_deref()));
+            println!(
+                "    to <{}>: {}",
+                recipient.mailbox,
+                why(item, &recipient.state, recipient.reason.as_deref())
+            );
         }
     }
-    println!("{} waiting.", if items.len() == 1 { "1 message".to_owned() } else { format!("{} messages", items.len()) });
+    println!(
+        "{} waiting.",
+        if items.len() == 1 { "1 message".to_owned() } else { format!("{} messages", items.len()) }
+    );
     Ok(())
 }
 
@@ -173,7 +182,8 @@ fn print_item(item: &Item) -> Result<(), Exit> {
     println!("attempts   {}", item.attempts);
     println!("next       {}", item.due.as_deref().unwrap_or("none is due"));
     for recipient in &item.recipients {
-        let original = recipient.original.as_ref().map(|written| format!(" (sent to <{written}>)")).unwrap_or_default();
+        let original =
+            recipient.original.as_ref().map(|written| format!(" (sent to <{written}>)")).unwrap_or_default();
         let reason = recipient.reason.as_deref();
         println!("to         <{}>{original}: {}", recipient.mailbox, why(item, &recipient.state, reason));
     }

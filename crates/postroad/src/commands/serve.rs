@@ -92,7 +92,9 @@ async fn serve(loaded: Loaded, sources: Sources) -> Exit {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Config(_) => Exit::Config,
-        StartError::Listen { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => Exit::NoPermission,
+        StartError::Listen { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Exit::NoPermission
+        }
         StartError::Listen { .. } => Exit::Unavailable,
         StartError::Directory { .. } => Exit::CannotCreate,
         StartError::Spool { error, .. } => match error {
@@ -117,8 +119,12 @@ fn say_where(server: &Server, config: &Config, local: bool) {
         println!("  metrics        http://{http}/metrics, health at /health/ready");
     }
     if local && let Some(first) = addresses.first() {
-        println!("This is a local instance: it takes mail for any address and relays nothing. Send a first message with");
-        println!("  postroad send --server {first} --from you@example.org --to me@example.org --subject Hello --body 'It works'");
+        println!(
+            "This is a local instance: it takes mail for any address and relays nothing. Send a first message with"
+        );
+        println!(
+            "  postroad send --server {first} --from you@example.org --to me@example.org --subject Hello --body 'It works'"
+        );
     }
 }
 
@@ -126,6 +132,7 @@ fn say_where(server: &Server, config: &Config, local: bool) {
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // Where it cannot be raised the accept loop copes with what there is.
-    drop(setrlimit(Resource::Nofile, raised));
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised; sessions beyond it have to wait");
+    }
 }
