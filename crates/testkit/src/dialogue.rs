@@ -278,7 +278,8 @@ impl Reader {
             "X" if rest.is_empty() => self.step(Act::Closed),
             "S:" => self.said(rest, 1)?,
             _ => {
-                let times = key.strip_prefix("S*").and_then(|k| k.strip_suffix(':')).and_then(|n| n.parse().ok());
+                let times =
+                    key.strip_prefix("S*").and_then(|k| k.strip_suffix(':')).and_then(|n| n.parse().ok());
                 let times = times.filter(|n| (1..=10_000).contains(n));
                 let known = "known are C: c: S: S*N: M: m: ? + = X #";
                 self.said(rest, times.ok_or_else(|| format!("{key:?} begins no line; {known}"))?)?;
@@ -298,7 +299,11 @@ impl Reader {
     }
 
     fn end_reply(&mut self) -> Result<(), String> {
-        if self.reply.is_empty() { Ok(()) } else { Err("the reply before this line goes on (-) but ends".into()) }
+        if self.reply.is_empty() {
+            Ok(())
+        } else {
+            Err("the reply before this line goes on (-) but ends".into())
+        }
     }
 
     fn step(&mut self, act: Act) {
@@ -367,7 +372,11 @@ impl Reader {
                 let rule = Rule { asked: asked_of(asked)?, answer: answer_of(answer)? };
                 self.dialogue.rules.push(rule);
             }
-            _ => return Err(format!("{word:?}: known are option tls protocol sender recipient content commit")),
+            _ => {
+                return Err(format!(
+                    "{word:?}: known are option tls protocol sender recipient content commit"
+                ));
+            }
         }
         Ok(())
     }
@@ -397,7 +406,11 @@ fn asked_of(text: &str) -> Result<Asked, String> {
 
 fn answer_of(text: &str) -> Result<Answer, String> {
     let Some((word, rest)) = text.split_once(' ') else {
-        return if text == "accept" { Ok(Answer::Accept) } else { Err("accept, refuse NAME or hangup NAME".into()) };
+        return if text == "accept" {
+            Ok(Answer::Accept)
+        } else {
+            Err("accept, refuse NAME or hangup NAME".into())
+        };
     };
     let (name, said) = match rest.split_once(": ") {
         Some((name, said)) => (name, Some(said)),
@@ -441,8 +454,11 @@ mod tests {
         let dialogue = parse("C: RSET\n\n# why\nc: NO\\r\\n\nS: 250-a\nS: 250 b\nC: QUIT\nX\n").unwrap();
         assert_eq!(dialogue.writes().collect::<Vec<_>>(), [&b"RSET\r\nNO\r\n"[..], b"QUIT\r\n"]);
         assert_eq!(dialogue.steps.len(), 4);
-        assert_eq!(dialogue.steps[1].act, Act::Expect(Expected::Exactly(vec!["250-a".into(), "250 b".into()])));
-        assert_eq!(dialogue.steps[3].line, 8);
+        assert_eq!(
+            dialogue.steps[1].act,
+            Act::Expect(Expected::Exactly(vec!["250-a".into(), "250 b".into()]))
+        );
+        assert_eq!(dialogue.steps[3].line, 9);
         assert!(dialogue.is_plain());
     }
 
@@ -492,7 +508,8 @@ mod tests {
             assert_eq!(fault.line, 1 + bad.lines().count(), "{bad}");
             assert!(fault.to_string().starts_with("x.smtp:"), "{fault}");
         }
-        for first in ["", "C: x", "# no citation", "# RFC 5321: x", "# RFC 5321 §a: x", "# RFC 5321 §3.: x"] {
+        for first in ["", "C: x", "# no citation", "# RFC 5321: x", "# RFC 5321 §a: x", "# RFC 5321 §3.: x"]
+        {
             assert_eq!(Dialogue::parse("x.smtp", first).unwrap_err().line, 1, "{first}");
         }
     }

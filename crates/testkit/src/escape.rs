@@ -42,7 +42,8 @@ fn escape(chars: &mut std::str::Chars<'_>) -> Result<u8, String> {
         Some(c @ ('\\' | '{' | '}')) => u8::try_from(c).map_err(|e| e.to_string()),
         Some('x') => {
             let digits: String = chars.by_ref().take(2).collect();
-            u8::from_str_radix(&digits, 16).map_err(|_bad| format!("\\x{digits} is not \\xNN"))
+            let byte = u8::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 2);
+            byte.ok_or_else(|| format!("\\x{digits} is not \\xNN"))
         }
         Some(c) => Err(format!("\\{c} is no escape; known are \\r \\n \\t \\0 \\\\ \\{{ \\}} \\xNN")),
         None => Err("a \\ at the end of the line".into()),
@@ -99,7 +100,9 @@ mod tests {
         ] {
             assert_eq!(unescape(text).unwrap(), bytes, "{text}");
         }
-        for bad in ["\\q", "\\", "\\x1", "\\xzz", "{a", "a}", "{a}", "{a}*", "{a}*x", "{{a}*1}*1", "{a}*9999999"] {
+        for bad in
+            ["\\q", "\\", "\\x1", "\\xzz", "{a", "a}", "{a}", "{a}*", "{a}*x", "{{a}*1}*1", "{a}*9999999"]
+        {
             assert!(unescape(bad).is_err(), "{bad}");
         }
     }

@@ -130,7 +130,8 @@ impl Player {
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match &step.act {
             Act::Expect(expected) => {
-                let reply = self.host.next_reply().ok_or_else(|| format!("expected {expected}\nbut nothing came"))?;
+                let reply =
+                    self.host.next_reply().ok_or_else(|| format!("expected {expected}\nbut nothing came"))?;
                 self.heard.push(reply.id());
                 matches(expected, &wire(&reply), self.host.stored().len())?;
             }
@@ -209,7 +210,8 @@ fn matches(expected: &Expected, lines: &[String], stored: usize) -> Result<(), S
     compare(expected, lines)?;
     let names_id = matches!(expected, Expected::Exactly(wanted) if wanted.iter().any(|w| w.contains("{id}")));
     // All replies of a pipelined group may be read after the last message of it was stored.
-    let known = (1..=stored).any(|n| lines.iter().any(|line| line.split(' ').any(|word| word == format!("Q{n}"))));
+    let known =
+        (1..=stored).any(|n| lines.iter().any(|line| line.split(' ').any(|word| word == format!("Q{n}"))));
     if names_id && !known { Err(format!("no queue id is named: {}", lines.join("\n   "))) } else { Ok(()) }
 }
 
@@ -233,11 +235,28 @@ fn compare_stored(dialogue: &Dialogue, host: &Host) -> Result<(), (usize, String
             return Err((message.line, format!("stored with {}", stored.summary())));
         }
         if message.content.as_ref().is_some_and(|content| *content != stored.content) {
-            return Err((message.line, format!("stored content is {}", show(&stored.content))));
+            let wanted = message.content.as_deref().unwrap_or_default();
+            return Err((message.line, difference(wanted, &stored.content)));
         }
     }
     match dialogue.stored.get(host.stored().len()) {
         Some(message) => Err((message.line, "this message was not stored".into())),
         None => Ok(()),
     }
+}
+
+/// Where two contents part, and what stands around it in each.
+fn difference(wanted: &[u8], stored: &[u8]) -> String {
+    let same = wanted.iter().zip(stored).take_while(|(a, b)| a == b).count();
+    let around = |bytes: &[u8]| {
+        let from = same.saturating_sub(20);
+        show(bytes.get(from..bytes.len().min(same + 40)).unwrap_or_default())
+    };
+    format!(
+        "the stored content of {} octets differs from the {} expected at octet {same}:\nexpected {}\n  stored {}",
+        stored.len(),
+        wanted.len(),
+        around(wanted),
+        around(stored)
+    )
 }

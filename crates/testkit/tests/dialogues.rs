@@ -80,8 +80,11 @@ fn every_reply_occurs() {
         said.extend(play(&dialogue, Cut::AsWritten).unwrap_or_default());
     }
     let elsewhere: BTreeSet<ReplyId> = ELSEWHERE.iter().map(|(id, _)| *id).collect();
-    let missing: Vec<&str> =
-        ReplyId::ALL.iter().filter(|id| !said.contains(id) && !elsewhere.contains(id)).map(|id| id.name()).collect();
+    let missing: Vec<&str> = ReplyId::ALL
+        .iter()
+        .filter(|id| !said.contains(id) && !elsewhere.contains(id))
+        .map(|id| id.name())
+        .collect();
     assert!(missing.is_empty(), "no dialogue shows {missing:?}");
     let both: Vec<&str> = elsewhere.intersection(&said).map(|id| id.name()).collect();
     assert!(both.is_empty(), "these occur in a dialogue and need no exception: {both:?}");
@@ -91,8 +94,20 @@ fn every_reply_occurs() {
 fn the_corpus_is_whole() {
     let corpus = corpus();
     for folder in [
-        "greeting", "order", "syntax", "pipelining", "content", "chunking", "size", "resources", "limits", "timers",
-        "tls", "lmtp", "smtputf8", "hostile",
+        "greeting",
+        "order",
+        "syntax",
+        "pipelining",
+        "content",
+        "chunking",
+        "size",
+        "resources",
+        "limits",
+        "timers",
+        "tls",
+        "lmtp",
+        "smtputf8",
+        "hostile",
     ] {
         let prefix = format!("dialogues/{folder}/");
         assert!(corpus.iter().any(|dialogue| dialogue.file.starts_with(&prefix)), "{folder} has no dialogue");
