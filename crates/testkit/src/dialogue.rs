@@ -1,26 +1,7 @@
 //! A dialogue: what a peer sends and what it must see, as plain text that anyone who knows SMTP can read.
 //!
-//! The first line cites what the file proves, as in `# RFC 5321 §4.1.4: …`. Then, one a line:
-//!
-//! | line | meaning |
-//! |---|---|
-//! | `C: text` | the client sends the text and CRLF; a run of `C:` and `c:` lines is one write |
-//! | `c: bytes` | the client sends raw bytes, see [`crate::escape`]; no CRLF is added |
-//! | `S: 250 2.1.0 Sender ok` | the server says exactly this line; `{id}` stands for one word, the queue id |
-//! | `S: 250 ~ text` | the server says one whole reply of that code, and its text contains this |
-//! | `S*20: …` | the same, that many times |
-//! | `X` | the server closes the connection here |
-//! | `+ 5m` | the clock moves on (`ms`, `s`, `m`, `h`) |
-//! | `= tls` | the TLS handshake is done |
-//! | `= shutdown` | the server is told to stop |
-//! | `? recipient bob@example.org -> refuse NoSuchMailbox` | scripts a verdict, see [`Rule`] |
-//! | `? option limits.recipients = 2` | sets an option of the listener |
-//! | `? tls offered`, `? protocol lmtp` | what the listener is |
-//! | `M: 1 from=<a@x> to=<b@y>,<c@y>` | the first message stored; also `body=8bitmime`, `body=binarymime`, `smtputf8` |
-//! | `m: bytes` | its content; without any `m:` line the content is not looked at |
-//!
-//! What is stored is exactly what the `M:` lines tell: a dialogue without one stores nothing.
-//! A fault in a file is a [`Fault`] that names file and line.
+//! A fault in a file is a [`Fault`] that names file and line. The format, as `dialogues/README.md` tells it:
+#![doc = include_str!("../../../dialogues/README.md")]
 
 use crate::escape::unescape;
 use core::fmt;
@@ -132,6 +113,14 @@ pub struct Rule {
     pub asked: Asked,
     /// The answer.
     pub answer: Answer,
+}
+
+impl Rule {
+    /// Reads `QUESTION -> ANSWER`; fails with a sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (asked, answer) = text.split_once(" -> ").ok_or("a rule is QUESTION -> ANSWER")?;
+        Ok(Self { asked: asked_of(asked)?, answer: answer_of(answer)? })
+    }
 }
 
 /// The left side of a [`Rule`].
@@ -368,9 +357,7 @@ impl Reader {
                 self.dialogue.options.push(Setting { line, name: word.into(), value: rest.into() });
             }
             "sender" | "recipient" | "content" | "commit" => {
-                let (asked, answer) = text.split_once(" -> ").ok_or("a rule is QUESTION -> ANSWER")?;
-                let rule = Rule { asked: asked_of(asked)?, answer: answer_of(answer)? };
-                self.dialogue.rules.push(rule);
+                self.dialogue.rules.push(Rule::parse(text)?);
             }
             _ => {
                 return Err(format!(
@@ -473,7 +460,7 @@ mod tests {
         assert_eq!(dialogue.rules[0].asked, Asked::Recipient("a@b".into()));
         assert_eq!(dialogue.rules[0].answer, Answer::Refuse(refusal));
         assert_eq!(dialogue.options[1].value, "offered");
-        assert_eq!(dialogue.steps[0].act, Act::Wait(Duration::from_secs(300)));
+        assert_eq!(dialogue.steps[0].act, Act::Wait(Duration::from_mins(5)));
         assert_eq!(dialogue.steps.len(), 3);
         assert_eq!(dialogue.stored[0].content.as_deref(), Some(&b"x\r\n"[..]));
         assert!(!dialogue.is_plain() && !dialogue.is_only_bytes());

@@ -220,8 +220,12 @@ impl Host {
             self.complain("the session asks and still wants input");
         }
         match question {
-            Question::Sender { path, .. } => self.verdict(&Asked::Sender(path.to_string())),
-            Question::Recipient(path) => self.verdict(&Asked::Recipient(path.to_string())),
+            Question::Sender { path, .. } => {
+                self.verdict(&Asked::Sender(path.to_string()));
+            }
+            Question::Recipient(path) => {
+                self.verdict(&Asked::Recipient(path.to_string()));
+            }
             Question::Content => {
                 if self.draft.is_some() {
                     self.complain("content begins while a draft is open");
@@ -229,11 +233,10 @@ impl Host {
                 if self.verdict(&Asked::Content) == Answer::Accept {
                     self.draft = Some(Vec::new());
                 }
-                return;
             }
-            Question::Commit(envelope) => return self.commit(envelope),
-            _ => return self.complain("a question that this host does not know"),
-        };
+            Question::Commit(envelope) => self.commit(envelope),
+            _ => self.complain("a question that this host does not know"),
+        }
     }
 
     fn verdict(&mut self, asked: &Asked) -> Answer {

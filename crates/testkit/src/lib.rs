@@ -8,10 +8,9 @@
 pub mod dialogue;
 pub mod escape;
 pub mod host;
+pub mod options;
 pub mod play;
 pub mod tcp;
-
-mod options;
 
 use dialogue::{Dialogue, Fault};
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use postroad_proto::server::{BareNewline, Offer, Protocol, Rule, TlsOffer};
 use std::str::FromStr;
 
 /// What the listener offers in this dialogue.
-pub(crate) fn offer(dialogue: &Dialogue) -> Result<Offer, Fault> {
+pub fn offer(dialogue: &Dialogue) -> Result<Offer, Fault> {
     let mut offer = Offer::new("mx.example.org");
     for setting in &dialogue.options {
         apply(&mut offer, setting).map_err(|what| dialogue.fault(setting.line, what))?;

@@ -21,7 +21,7 @@ pub fn play_tcp(stream: &TcpStream, dialogue: &Dialogue, cut: Cut) -> Result<(),
     let mut player = Player::new(stream, cut).map_err(|error| wrong(1, error.to_string()))?;
     let all: Vec<u8> = dialogue.writes().flatten().copied().collect();
     if cut == Cut::Whole {
-        player.write(&all).map_err(|what| wrong(1, what))?;
+        player.write(&all);
     }
     for step in &dialogue.steps {
         player.step(&step.act).map_err(|what| wrong(step.line, what))?;
@@ -50,7 +50,10 @@ impl<'a> Player<'a> {
     fn step(&mut self, act: &Act) -> Result<(), String> {
         match act {
             Act::Write(_) if self.cut == Cut::Whole => Ok(()),
-            Act::Write(bytes) => self.write(bytes),
+            Act::Write(bytes) => {
+                self.write(bytes);
+                Ok(())
+            }
             Act::Expect(expected) => compare(expected, &self.reply()?),
             Act::Closed => self.at_end(),
             Act::Wait(_) | Act::TlsDone | Act::Shutdown => {
@@ -59,7 +62,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn write(&mut self, bytes: &[u8]) {
         for piece in self.cut.pieces(self.writes, bytes) {
             // A server may close while the rest of a write is on its way; its replies tell whether it should.
             if self.stream.write_all(piece).is_err() {
@@ -67,7 +70,6 @@ impl<'a> Player<'a> {
             }
         }
         self.writes += 1;
-        Ok(())
     }
 
     fn line(&mut self) -> Result<String, String> {

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
 
 use postroad_proto::reply::ReplyId;
-use postroad_proto::server::{BareNewline, Offer};
+use postroad_proto::server::{BareNewline, Offer, Protocol};
+use postroad_testkit::dialogue::Rule;
 use postroad_testkit::escape::show;
 use postroad_testkit::host::{Host, Link, Stored};
 use postroad_testkit::play::Cut;
@@ -38,7 +39,11 @@ fn offer(bare_newline: BareNewline) -> Offer {
 }
 
 fn run(offer: &Offer, input: &[u8], cut: Cut) -> Seen {
-    let mut host = Host::new(offer.clone(), &[]);
+    run_with(offer, &[], input, cut)
+}
+
+fn run_with(offer: &Offer, rules: &[Rule], input: &[u8], cut: Cut) -> Seen {
+    let mut host = Host::new(offer.clone(), rules);
     for piece in cut.pieces(0, input) {
         host.feed(piece);
     }
@@ -89,12 +94,31 @@ fn modes() -> impl Strategy<Value = BareNewline> {
     prop::sample::select(vec![BareNewline::Normalize, BareNewline::Reject])
 }
 
+/// Verdicts of all kinds, and none.
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let rule = prop::sample::select(vec![
+        "sender alice@client.example -> refuse StorageFull",
+        "sender <> -> hangup RelayDenied",
+        "recipient carol@example.org -> refuse NoSuchMailbox",
+        "recipient carol@example.org -> hangup LocalTrouble",
+        "content -> refuse MemoryFull",
+        "content -> refuse BadContent",
+        "content -> accept",
+        "content -> hangup LocalTrouble",
+        "commit -> refuse LocalTrouble",
+        "commit -> refuse BadContent",
+        "commit -> hangup BadContent",
+    ]);
+    prop::collection::vec(rule.prop_map(|text| Rule::parse(text).unwrap()), 0..3)
+}
+
 /// A script of lines, good, bad and mad.
 fn script() -> impl Strategy<Value = Octets> {
     let line = prop_oneof![
         12 => prop::sample::select(vec![
             &b"EHLO client.example\r\n"[..],
             b"HELO client.example\r\n",
+            b"LHLO client.example\r\n",
             b"MAIL FROM:<alice@client.example>\r\n",
             b"MAIL FROM:<alice@client.example> BODY=BINARYMIME SIZE=5\r\n",
             b"MAIL FROM:<> SIZE=500\r\n",
@@ -175,17 +199,26 @@ proptest! {
     }
 
     #[test]
-    fn any_cut_of_any_script_gives_the_same(Octets(script) in script(), mode in modes(), seed: u64) {
+    fn any_cut_of_any_script_gives_the_same(
+        Octets(script) in script(),
+        rules in rules(),
+        mode in modes(),
+        protocol in prop::sample::select(vec![Protocol::Smtp, Protocol::Lmtp]),
+        errors in 1u32..25,
+        seed: u64,
+    ) {
         let mut offer = offer(mode);
+        offer.protocol = protocol;
+        offer.limits.errors = errors;
         // Small limits, so that they are met.
         offer.limits.message_size = 100;
         offer.limits.recipients = 3;
         offer.limits.received = 2;
         offer.limits.chunks = 4;
-        let whole = run(&offer, &script, Cut::Whole);
+        let whole = run_with(&offer, &rules, &script, Cut::Whole);
         prop_assert_eq!(&whole.complaint, &None);
         for cut in [Cut::Random(seed), Cut::Random(seed ^ 1), Cut::EachOctet] {
-            prop_assert_eq!(&whole, &run(&offer, &script, cut), "{:?}: {}", cut, show(&script));
+            prop_assert_eq!(&whole, &run_with(&offer, &rules, &script, cut), "{:?}: {}", cut, show(&script));
         }
     }
 
@@ -241,6 +274,33 @@ fn nothing_but_crlf_dot_crlf_ends_content() {
         }
     }
     assert!(tried > 500, "only {tried} false ends");
+}
+
+/// RFC 5321 §4.5.3.1: whatever floods in, a session holds little of it.
+#[test]
+fn a_flood_takes_no_memory() {
+    let mut small = offer(BareNewline::Normalize);
+    small.limits.message_size = 10_000;
+    for (start, flood) in [
+        (&b""[..], &b"a"[..]),
+        (b"NOOP ", b"\r"),
+        (b"", b"\n"),
+        (b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", b"a"),
+        (b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", b"\n"),
+        (b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nBDAT 20000\r\n", b"\0"),
+        (b"BDAT 20000\r\n", b"a"),
+    ] {
+        for offer in [&small, &offer(BareNewline::Normalize)] {
+            let mut host = Host::new(offer.clone(), &[]);
+            host.feed(start);
+            for _ in 0..500 {
+                host.feed(&flood.repeat(4096));
+                let held = host.held();
+                assert!(held <= 128 << 10, "{held} octets held of a flood of {}", show(flood));
+            }
+            assert_eq!(host.complaint(), None);
+        }
+    }
 }
 
 fn memmem(haystack: &[u8], needle: &[u8]) -> bool {
