@@ -326,6 +326,12 @@ fn mail(text: Option<&str>) -> Result<Command, Reply> {
             Some((keyword, value)) => (keyword, Some(value)),
             None => (parameter, None),
         };
+        if keyword.is_empty() {
+            return Err(Reply::saying(
+                ReplyId::BadArgument,
+                "A parameter has no name; say it as in SIZE=4096",
+            ));
+        }
         if keyword.eq_ignore_ascii_case("SIZE") {
             let digits =
                 value.filter(|v| (1..=20).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_digit()));

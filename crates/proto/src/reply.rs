@@ -197,8 +197,6 @@ catalogue! {
     InChunks = 503 (5 . 1) "Between chunks only BDAT, RSET, NOOP and QUIT make sense";
     /// A chunk after one that failed (RFC 3030 §4.2).
     ChunkAfterFailure = 503 (5 . 1) "An earlier chunk failed; send RSET and begin again";
-    /// A parameter value we know of but do not have, as in HELP with a topic.
-    NotImplemented = 504 (5 . 4) "Parameter not implemented";
     /// No mailbox of that name in a domain of ours.
     NoSuchMailbox = 550 (1 . 1) "No such mailbox here";
     /// The domain is not ours and the peer may not relay.

@@ -89,9 +89,19 @@ impl Receiving {
         if let Some(fresh) = self.piece.get(before..) {
             self.header.push(fresh);
         }
+        if let Some(fault) = self.found(limits) {
+            self.fail(fault, actions);
+        } else if self.piece.len() >= PIECE {
+            actions.push_back(Action::Content(mem::take(&mut self.piece)));
+        }
+    }
+
+    /// What is wrong with the octets that came so far, the same at any cut of them.
+    fn found(&self, limits: &Limits) -> Option<Reply> {
         let findings = self.filter.findings();
-        let fault = if findings.size > limits.message_size {
-            Some(too_big(findings.size, limits))
+        if findings.size > limits.message_size {
+            let size = findings.size;
+            Some(too_big(format_args!("{size} octets came"), limits))
         } else if findings.nul {
             Some(Reply::of(ReplyId::NulInContent))
         } else if self.header.summary().received > limits.received {
@@ -101,22 +111,14 @@ impl Receiving {
             ))
         } else {
             None
-        };
-        if let Some(fault) = fault {
-            self.fail(fault, actions);
-        } else if self.piece.len() >= PIECE {
-            actions.push_back(Action::Content(mem::take(&mut self.piece)));
         }
     }
 
-    /// Whether so much came beyond the limit that draining it further is no use.
-    pub(super) fn is_hopeless(&self, limits: &Limits) -> bool {
-        self.filter.findings().size > limits.message_size.saturating_mul(2)
-    }
-
-    /// The size limit's reply.
-    pub(super) fn too_big(&self, limits: &Limits) -> Reply {
-        too_big(self.filter.findings().size, limits)
+    /// The reply, where with `more` octets so much comes beyond the limit that draining it is no use.
+    pub(super) fn hopeless(&self, more: u64, limits: &Limits) -> Option<Reply> {
+        let most = limits.message_size.saturating_mul(2);
+        let over = self.filter.findings().size.saturating_add(more) > most;
+        over.then(|| too_big(format_args!("over {most} octets"), limits))
     }
 
     /// Refuses the message; what was stored of it goes, what still comes is drained.
@@ -129,8 +131,10 @@ impl Receiving {
     }
 
     /// The fault that was found, if any; between chunks it is told at once.
-    pub(super) fn take_fault(&mut self) -> Option<Reply> {
-        self.fault.take()
+    pub(super) fn take_fault(&mut self, limits: &Limits) -> Option<Reply> {
+        let fault = self.fault.take()?;
+        // By now more may have come than when the fault was seen.
+        Some(self.found(limits).unwrap_or(fault))
     }
 
     /// After the last octet: the transaction to commit, or the reply that refuses it.
@@ -139,7 +143,7 @@ impl Receiving {
         offer: &Offer,
         actions: &mut VecDeque<Action>,
     ) -> Result<Transaction, Reply> {
-        if let Some(fault) = self.fault.take() {
+        if let Some(fault) = self.take_fault(&offer.limits) {
             return Err(fault);
         }
         self.filter.finish(&mut self.piece);
@@ -192,10 +196,10 @@ impl Receiving {
     }
 }
 
-fn too_big(size: u64, limits: &Limits) -> Reply {
+fn too_big(came: core::fmt::Arguments<'_>, limits: &Limits) -> Reply {
     Reply::saying(
         ReplyId::MessageTooBig,
-        format!("The message is too big: over {size} octets came, the limit is {}", limits.message_size),
+        format!("The message is too big: {came}, the limit is {}", limits.message_size),
     )
 }
 

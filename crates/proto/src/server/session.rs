@@ -65,8 +65,8 @@ pub struct Session {
     /// When the wait for the present command began.
     pub(super) prompted: Tick,
     errors: u32,
-    /// The rest of an overlong line is being dropped.
-    dropping_line: bool,
+    /// The rest of an overlong line is being dropped; the limit it was over.
+    dropping_line: Option<usize>,
     /// DATA or BDAT was refused: what follows may be content.
     pub(super) wary: bool,
     /// The server stops after the content phase.
@@ -100,7 +100,7 @@ impl Session {
             started: now,
             prompted: now,
             errors: 0,
-            dropping_line: false,
+            dropping_line: None,
             wary: false,
             stopping: false,
         }
@@ -221,7 +221,9 @@ impl Session {
                 let line = self.inbox.get(self.inbox_at..).unwrap_or_default();
                 Reply::saying(
                     ReplyId::CommandTimeout,
-                    if line.contains(&b'\n') {
+                    if self.dropping_line.is_some() {
+                        format!("No CRLF in {seconds} s: an overlong command has no end")
+                    } else if line.contains(&b'\n') {
                         format!(
                             "No CRLF in {seconds} s: a line ended with a bare LF; end each line with CRLF"
                         )
@@ -343,6 +345,10 @@ impl Session {
     fn note_progress(&mut self, now: Tick, octets: usize) {
         match &mut self.state {
             State::Content(receiving) | State::Chunks(receiving, Chunk { left: 1.., .. }) => {
+                if now.since(receiving.last_input) > RATE_WINDOW / 2 {
+                    // The rate is that of octets which come, not of the silence before them.
+                    receiving.window = (now, 0);
+                }
                 receiving.last_input = now;
                 receiving.window.1 = receiving.window.1.saturating_add(octets as u64);
             }
@@ -428,7 +434,7 @@ impl Session {
                         Some(used) => rest = rest.get(used..).unwrap_or_default(),
                         None => return input.len() - rest.len(),
                     }
-                    if self.dropping_line && rest.len() <= 1 {
+                    if self.dropping_line.is_some() && rest.len() <= 1 {
                         return input.len() - rest.len();
                     }
                 }
@@ -438,7 +444,7 @@ impl Session {
 
     /// Takes one command line; `None` if there is no whole one yet.
     fn take_line(&mut self, now: Tick, rest: &[u8]) -> Option<usize> {
-        if *rest.first()? == 0x16 {
+        if *rest.first()? == 0x16 && self.dropping_line.is_none() {
             // The first octet of a TLS handshake record; no command begins with it.
             self.say(Reply::saying(
                 ReplyId::NotSmtp,
@@ -449,19 +455,19 @@ impl Session {
         }
         let longest = self.offer.limits.command_line + command::MOST_ALLOWANCE;
         let end = memmem::find(rest, b"\r\n");
-        if self.dropping_line {
+        if let Some(limit) = self.dropping_line {
             // A CR at the very end may be half of the line end.
             let Some(end) = end else { return Some(rest.len() - usize::from(rest.ends_with(b"\r"))) };
-            self.dropping_line = false;
+            self.dropping_line = None;
             self.prompted = now;
-            self.say_too_long(longest);
+            self.say_too_long(limit);
             return Some(end + 2);
         }
         let Some(end) = end else {
             if rest.len() <= longest {
                 return None;
             }
-            self.dropping_line = true;
+            self.dropping_line = Some(self.offer.limits.command_line + command::allowance(rest));
             return Some(rest.len() - usize::from(rest.ends_with(b"\r")));
         };
         let line = rest.get(..end).unwrap_or_default();
@@ -513,12 +519,11 @@ impl Session {
     }
 
     pub(super) fn say_all(&mut self, reply: &Reply, times: usize) {
-        for _ in 0..times {
-            if matches!(self.state, State::Closed) {
-                return;
-            }
-            self.say(reply.clone());
+        // One message is one mistake, however many recipients are told of it.
+        for _ in 1..times {
+            self.actions.push_back(Action::Send(reply.clone()));
         }
+        self.say(reply.clone());
     }
 
     /// Gives a reply, and ends the session where that reply was one too many.
@@ -563,6 +568,9 @@ impl Session {
     }
 
     pub(super) fn close(&mut self) {
+        if matches!(self.actions.back(), Some(Action::Close)) {
+            return;
+        }
         self.abandon();
         self.state = State::Closed;
         self.actions.push_back(Action::Close);

@@ -35,12 +35,12 @@ impl Session {
     }
 
     pub(super) fn after_content(&mut self, now: Tick, receiving: Box<Receiving>) {
-        if receiving.decoder.is_complete() {
+        if let Some(reply) = receiving.hopeless(0, &self.offer.limits) {
+            self.say(reply);
+            self.close();
+        } else if receiving.decoder.is_complete() {
             self.prompted = now;
             self.finish(*receiving);
-        } else if receiving.is_hopeless(&self.offer.limits) {
-            self.say(receiving.too_big(&self.offer.limits));
-            self.close();
         } else {
             self.state = State::Content(receiving);
         }
@@ -49,6 +49,11 @@ impl Session {
     pub(super) fn begin_chunk(&mut self, now: Tick, mut receiving: Box<Receiving>, chunk: Chunk) {
         let limits = &self.offer.limits;
         receiving.chunks = receiving.chunks.saturating_add(1);
+        if let Some(reply) = receiving.hopeless(chunk.size, limits) {
+            receiving.fail(reply.clone(), &mut self.actions);
+            self.say(reply);
+            return self.close();
+        }
         if receiving.chunks > limits.chunks {
             let text = format!("Too many chunks: the limit is {}; send fewer and larger ones", limits.chunks);
             receiving.fail(Reply::saying(ReplyId::TooManyChunks, text), &mut self.actions);
@@ -60,18 +65,13 @@ impl Session {
 
     pub(super) fn after_chunk_octets(&mut self, now: Tick, mut receiving: Box<Receiving>, chunk: Chunk) {
         if chunk.left > 0 {
-            if receiving.is_hopeless(&self.offer.limits) {
-                self.say(receiving.too_big(&self.offer.limits));
-                self.close();
-            } else {
-                self.state = State::Chunks(receiving, chunk);
-            }
+            self.state = State::Chunks(receiving, chunk);
             return;
         }
         self.prompted = now;
         if chunk.last {
             self.finish(*receiving);
-        } else if let Some(fault) = receiving.take_fault() {
+        } else if let Some(fault) = receiving.take_fault(&self.offer.limits) {
             self.state = State::Failed;
             self.say(fault);
         } else {
