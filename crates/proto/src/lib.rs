@@ -10,6 +10,8 @@
 extern crate alloc;
 
 pub mod addr;
+pub mod base64;
+pub mod client;
 pub mod command;
 pub mod envelope;
 pub mod message;
