@@ -1,5 +1,14 @@
 //! The client's session against scripted servers, cut at every octet, and against hostile ones.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::naive_bytecount,
+    unreachable_pub,
+    reason = "test"
+)]
 
 mod hostile_server;
 
