@@ -38,6 +38,7 @@ enum Command {
     /// Check, show, explain or write the configuration.
     #[command(subcommand)]
     Config(commands::config::Command),
+    Send(commands::send::SendArgs),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Reload(args) => commands::reload::run(&args),
         Command::Doctor(command) => commands::doctor::run(&command),
         Command::Config(command) => commands::config::run(&command),
+        Command::Send(args) => return commands::send::run(args),
     }
     .into()
 }

@@ -537,7 +537,7 @@ fn endless_replies_end() {
     let voice = b"220-x\r\n".repeat(1_000_000);
     let fault = |fault| Failure::Protocol(Phase::Greeting, ProtocolFault::Reply(fault));
     assert_eq!(failure_of(&voice, settings()), fault(ReplyFault::TooManyLines));
-    assert_eq!(failure_of(&[b'2'; 100_000], settings()), fault(ReplyFault::LineTooLong));
+    assert_eq!(failure_of(&vec![b'2'; 100_000], settings()), fault(ReplyFault::LineTooLong));
     assert_eq!(failure_of(b"HTTP/1.1 400 Bad Request\r\n", settings()), fault(ReplyFault::Malformed));
     assert_eq!(
         failure_of(b"354 go on\r\n", settings()),

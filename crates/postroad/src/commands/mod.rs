@@ -4,4 +4,5 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod queue;
 pub(crate) mod reload;
+pub(crate) mod send;
 pub(crate) mod serve;
