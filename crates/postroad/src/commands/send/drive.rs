@@ -98,8 +98,7 @@ impl Wheel<'_> {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Send(octets) => self.send(&octets),
-                Action::StartTls if self.secure() => self.session.handle_secured(self.clock.now()),
-                Action::StartTls => {}
+                Action::StartTls => self.secure_session(),
                 Action::NeedContent => self.content_due = true,
                 Action::Show(dialogue) => {
                     if matches!(dialogue, Dialogue::Content(_)) {
@@ -112,6 +111,12 @@ impl Wheel<'_> {
             }
         }
         self.open
+    }
+
+    fn secure_session(&mut self) {
+        if self.secure() {
+            self.session.handle_secured(self.clock.now());
+        }
     }
 
     fn secure(&mut self) -> bool {
