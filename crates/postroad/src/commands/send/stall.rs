@@ -42,8 +42,13 @@ impl Stall {
             self.quiet.as_secs(),
             self.phase.awaited(),
             self.sent,
-            self.timer.as_secs()
+            self.timer_seconds()
         )
+    }
+
+    /// To the nearest second: the timer began a moment before the last octet left.
+    fn timer_seconds(&self) -> u64 {
+        self.timer.saturating_add(Duration::from_millis(500)).as_secs()
     }
 
     pub(super) fn json(&self) -> Value {
@@ -52,7 +57,7 @@ impl Stall {
             "quiet_ms": u64::try_from(self.quiet.as_millis()).unwrap_or(u64::MAX),
             "sent_octets": self.sent,
             "unacknowledged_octets": self.unacknowledged,
-            "timer_seconds": self.timer.as_secs(),
+            "timer_seconds": self.timer_seconds(),
             "text": self.sentence(),
         })
     }
