@@ -331,6 +331,32 @@ fn silence_after_the_dot_is_explained() {
 }
 
 #[test]
+fn a_server_that_stops_reading_is_told_from_one_that_thinks() {
+    let (_kept, file) = write_file("large.txt", &b"0123456789abcde\n".repeat(2 * 1024 * 1024));
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let (server, script) = serve_plain(move |peer| {
+        peer.greet(&[]);
+        peer.hear();
+        peer.say(&["250 ok"]);
+        peer.hear();
+        peer.say(&["250 ok"]);
+        peer.hear();
+        peer.say(&["354 go"]);
+        wait.recv().unwrap_err();
+    });
+    let output = send(server, &[&file, "--timeout", "2", "--json"]);
+    drop(done);
+    script.join().unwrap();
+    assert_eq!(output.status.code(), Some(75));
+    let report = json(&output);
+    assert_eq!(report["stall"]["phase"], "content");
+    if Path::new("/proc/self/net/tcp").exists() {
+        assert!(report["stall"]["unacknowledged_octets"].as_u64().unwrap() > 0);
+    }
+    assert!(err(&output).contains("does not read"), "{}", err(&output));
+}
+
+#[test]
 fn a_size_too_small_is_known_before_anything_is_sent() {
     let (server, script) = serve_plain(|peer| {
         peer.greet(&["SIZE 100"]);

@@ -10,34 +10,43 @@ const BAR_FROM: u64 = 1024 * 1024;
 
 pub(super) struct View {
     verbose: bool,
-    bar: Option<ProgressBar>,
+    progress: Progress,
+}
+
+enum Progress {
+    /// A bar over so many octets, once the first of them moves.
+    Planned(u64),
+    Bar(ProgressBar),
+    Nothing,
 }
 
 impl View {
     pub(super) fn new(verbose: bool, size: u64) -> Self {
-        let bar = (size > BAR_FROM && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::new(size);
-            let style = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-            bar.set_style(
-                ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
-            bar
-        });
-        Self { verbose, bar }
+        let worth = size > BAR_FROM && std::io::stderr().is_terminal();
+        Self { verbose, progress: if worth { Progress::Planned(size) } else { Progress::Nothing } }
     }
 
     /// More of the content went out.
-    pub(super) fn moved(&self, octets: usize) {
-        if let Some(bar) = &self.bar {
+    pub(super) fn moved(&mut self, octets: usize) {
+        if let Progress::Planned(size) = self.progress {
+            let bar = ProgressBar::new(size);
+            let style = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+            bar.set_style(
+                ProgressStyle::with_template(style).unwrap_or_else(|_bad| ProgressStyle::default_bar()),
+            );
+            self.progress = Progress::Bar(bar);
+        }
+        if let Progress::Bar(bar) = &self.progress {
             bar.inc(octets as u64);
         }
     }
 
     /// All of it went out, or no more will.
     pub(super) fn stopped(&mut self) {
-        if let Some(bar) = self.bar.take() {
+        if let Progress::Bar(bar) = &self.progress {
             bar.finish_and_clear();
         }
+        self.progress = Progress::Nothing;
     }
 
     pub(super) fn dialogue(&mut self, dialogue: &Dialogue) {
@@ -92,9 +101,9 @@ impl View {
             // Nobody is there to be told that nobody can be told.
             drop(writeln!(anstream::stderr(), "{style}{mark}{style:#} {text}"));
         };
-        match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
+        match &self.progress {
+            Progress::Bar(bar) => bar.suspend(print),
+            Progress::Planned(_) | Progress::Nothing => print(),
         }
     }
 }
