@@ -19,13 +19,15 @@ pub(crate) fn start(log: &Log) -> WorkerGuard {
         Level::Warn => LevelFilter::WARN,
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
-        _ => LevelFilter::INFO,
+        Level::Info | _ => LevelFilter::INFO,
     };
     let layer = fmt::layer().with_writer(writer).with_target(false);
     let registry = tracing_subscriber::registry().with(level);
     let started = match log.format {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
-        _ => registry.with(layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).try_init(),
+        LogFormat::Human | _ => {
+            registry.with(layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).try_init()
+        }
     };
     // It can fail only if a log was started before in this process, which then goes on.
     drop(started);

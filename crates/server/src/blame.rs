@@ -5,10 +5,7 @@ use postroad_spool::SpoolError;
 
 /// What the peer is told about trouble with the store.
 pub(crate) fn refusal(error: &SpoolError) -> Refusal {
-    match error {
-        SpoolError::Full => refuse(ReplyId::StorageFull),
-        _ => Refusal::trouble(),
-    }
+    if matches!(error, SpoolError::Full) { refuse(ReplyId::StorageFull) } else { Refusal::trouble() }
 }
 
 /// A refusal from the catalogue; a reply that is none becomes trouble of ours.

@@ -204,7 +204,7 @@ impl<S: Spool> Conversation<S> {
             match action {
                 Action::Send(reply) => self.say(&reply),
                 Action::Content(piece) => self.append(piece),
-                Action::Ask(Question::Commit(envelope)) => match self.seal(envelope) {
+                Action::Ask(Question::Commit(envelope)) => match self.seal(&envelope) {
                     Ok((draft, envelope)) => return Next::Commit(draft, envelope),
                     Err(refusal) => {
                         self.transfer = None;
@@ -264,7 +264,7 @@ impl<S: Spool> Conversation<S> {
     fn may_receive(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
         let mailboxes =
             self.active.directory.resolve(path).mailboxes().map_err(|refusal| named(&refusal, path))?;
-        let size = self.session.transaction().and_then(|transaction| transaction.declared_size());
+        let size = self.session.transaction().and_then(postroad_proto::server::Transaction::declared_size);
         if let [mailbox] = mailboxes.as_slice()
             && let Some(refusal) = self.active.room.refusal(mailbox, size)
         {
@@ -280,8 +280,11 @@ impl<S: Spool> Conversation<S> {
             warn!(%error, "no content is taken");
             refusal(&error)
         })?;
-        let recipients =
-            self.session.transaction().map(|transaction| transaction.recipients()).unwrap_or_default();
+        let recipients = self
+            .session
+            .transaction()
+            .map(postroad_proto::server::Transaction::recipients)
+            .unwrap_or_default();
         let recipient = if let [only] = recipients { Some(only.to_string()) } else { None };
         let id = draft.id().to_string();
         let trace = Received {
@@ -312,7 +315,7 @@ impl<S: Spool> Conversation<S> {
         }
     }
 
-    fn seal(&mut self, envelope: Envelope) -> Result<(S::Draft, Envelope), Refusal> {
+    fn seal(&mut self, envelope: &Envelope) -> Result<(S::Draft, Envelope), Refusal> {
         let transfer = self.transfer.as_deref_mut().ok_or_else(Refusal::trouble)?;
         transfer.ended = self.shared.clock.tick();
         if let Some(fault) = transfer.fault.take() {
@@ -350,10 +353,12 @@ impl<S: Spool> Drop for Conversation<S> {
 fn named(refusal: &Refusal, path: &ForwardPath) -> Refusal {
     let reply = refusal.reply();
     let address: String = path.to_string().chars().take(120).collect();
-    let text = match reply.id() {
-        ReplyId::NoSuchMailbox => format!("No mailbox <{address}> here"),
-        ReplyId::RelayDenied => format!("Relay denied: <{address}> is not in a domain served here"),
-        _ => return refusal.clone(),
+    let text = if reply.id() == ReplyId::NoSuchMailbox {
+        format!("No mailbox <{address}> here")
+    } else if reply.id() == ReplyId::RelayDenied {
+        format!("Relay denied: <{address}> is not in a domain served here")
+    } else {
+        return refusal.clone();
     };
     Refusal::try_from(Reply::saying(reply.id(), text)).unwrap_or_else(|_not_a_refusal| refusal.clone())
 }

@@ -1,6 +1,6 @@
 //! The PROXY protocol header, versions 1 and 2, which a load balancer puts in front of a connection.
 //!
-//! After HAProxy's proxy-protocol.txt. Pure: bytes in, the true peer out. Bounded: version 1 has at
+//! After `HAProxy`'s proxy-protocol.txt. Pure: bytes in, the true peer out. Bounded: version 1 has at
 //! most 107 octets, of version 2 at most 536 are taken. Anything else is a [`ProxyError`], and the
 //! connection is closed: behind a listener that requires the header nobody speaks without it.
 
@@ -99,8 +99,6 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
     }
     let Some(body) = bytes.get(16..length) else { return Ok(None) };
     let peer = match (version, family) {
-        // LOCAL: the proxy speaks for itself.
-        (0x20, _) => None,
         (0x21, 0x11) => {
             let address: [u8; 4] = part(body, 0)?;
             Some(SocketAddr::new(Ipv4Addr::from(address).into(), u16::from_be_bytes(part(body, 8)?)))
@@ -109,8 +107,8 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
             let address: [u8; 16] = part(body, 0)?;
             Some(SocketAddr::new(Ipv6Addr::from(address).into(), u16::from_be_bytes(part(body, 32)?)))
         }
-        // A family we do not speak over: taken, without a peer.
-        (0x21, _) => None,
+        // LOCAL, where the proxy speaks for itself, or a family we do not speak over: no peer.
+        (0x20 | 0x21, _) => None,
         _ => return Err(ProxyError::Malformed),
     };
     Ok(Some(Header { peer, length }))

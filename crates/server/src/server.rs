@@ -63,15 +63,14 @@ impl fmt::Display for StartError {
             Self::Config(why) => f.write_str(why),
             Self::Listen { address, error } => {
                 write!(f, "cannot listen at {address}: {error}")?;
-                f.write_str(match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "; another program has the port: stop it, or choose another with --listen or listener.address"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "; a port below 1024 needs CAP_NET_BIND_SERVICE or a socket from the service manager"
-                    }
-                    io::ErrorKind::AddrNotAvailable => "; this machine does not have the address",
-                    _ => "",
+                f.write_str(if error.kind() == io::ErrorKind::AddrInUse {
+                    "; another program has the port: stop it, or choose another with --listen or listener.address"
+                } else if error.kind() == io::ErrorKind::PermissionDenied {
+                    "; a port below 1024 needs CAP_NET_BIND_SERVICE or a socket from the service manager"
+                } else if error.kind() == io::ErrorKind::AddrNotAvailable {
+                    "; this machine does not have the address"
+                } else {
+                    ""
                 })
             }
             Self::Directory { path, error } => {
@@ -227,7 +226,7 @@ impl Server {
         match ended.await {
             Ok(Ok(())) => info!("stopped"),
             Ok(Err(error)) => {
-                error!(%error, "the spool could not be closed cleanly; nothing accepted is lost")
+                error!(%error, "the spool could not be closed cleanly; nothing accepted is lost");
             }
             Err(error) => error!(%error, "a fault while stopping"),
         }

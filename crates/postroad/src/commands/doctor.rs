@@ -48,9 +48,9 @@ pub(crate) fn run(command: &Command) -> Exit {
         Ok(found) => {
             let warnings = found.warnings();
             if *json {
-                found.print_json(dir, &warnings)
+                found.print_json(dir, &warnings);
             } else {
-                found.print(dir, &warnings)
+                found.print(dir, &warnings);
             }
             if warnings.is_empty() { Exit::Done } else { Exit::Unavailable }
         }

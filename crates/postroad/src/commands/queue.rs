@@ -61,7 +61,10 @@ fn run_or(command: &Command) -> Result<(), Exit> {
                 }
             }
             items.truncate(*limit);
-            if *json { print_json(&items) } else { print_list(&items) }
+            if *json {
+                return print_json(&items);
+            }
+            print_list(&items);
         }
         Command::Show { id, sources, json } => {
             if SpoolId::parse(id).is_none() {
@@ -72,9 +75,13 @@ fn run_or(command: &Command) -> Result<(), Exit> {
                 eprintln!("postroad: no message {id} waits; it was delivered, or never accepted here");
                 return Err(Exit::Unavailable);
             };
-            if *json { print_json(&item) } else { print_item(&item) }
+            if *json {
+                return print_json(&item);
+            }
+            print_item(&item);
         }
     }
+    Ok(())
 }
 
 /// Where the queue is read.
@@ -150,10 +157,10 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
     Ok(())
 }
 
-fn print_list(items: &[Item]) -> Result<(), Exit> {
+fn print_list(items: &[Item]) {
     if items.is_empty() {
         println!("Nothing waits.");
-        return Ok(());
+        return;
     }
     for item in items {
         let waiting: Vec<_> =
@@ -171,10 +178,9 @@ fn print_list(items: &[Item]) -> Result<(), Exit> {
         "{} waiting.",
         if items.len() == 1 { "1 message".to_owned() } else { format!("{} messages", items.len()) }
     );
-    Ok(())
 }
 
-fn print_item(item: &Item) -> Result<(), Exit> {
+fn print_item(item: &Item) {
     println!("message    {}", item.id);
     println!("from       <{}>", item.sender);
     println!("accepted   {}", item.accepted);
@@ -187,7 +193,6 @@ fn print_item(item: &Item) -> Result<(), Exit> {
         let reason = recipient.reason.as_deref();
         println!("to         <{}>{original}: {}", recipient.mailbox, why(item, &recipient.state, reason));
     }
-    Ok(())
 }
 
 /// The state of a recipient in words.

@@ -7,7 +7,9 @@ use anstream::{eprintln, println};
 use postroad_server::clock::Clock;
 use postroad_server::config::{Config, LoadError, Loaded, Sources};
 use postroad_server::server::{Server, StartError};
+use postroad_spool::SpoolError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Run the server.
@@ -91,18 +93,13 @@ async fn serve(loaded: Loaded, sources: Sources) -> Exit {
 
 fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Config(_) => Exit::Config,
-        StartError::Listen { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Exit::NoPermission
-        }
+        StartError::Config(_) | StartError::Spool { error: SpoolError::TooNew { .. }, .. } => Exit::Config,
+        StartError::Listen { error, .. } if error.kind() == ErrorKind::PermissionDenied => Exit::NoPermission,
         StartError::Listen { .. } => Exit::Unavailable,
         StartError::Directory { .. } => Exit::CannotCreate,
-        StartError::Spool { error, .. } => match error {
-            postroad_spool::SpoolError::Locked => Exit::TryLater,
-            postroad_spool::SpoolError::TooNew { .. } => Exit::Config,
-            _ => Exit::Io,
-        },
-        _ => Exit::System,
+        StartError::Spool { error: SpoolError::Locked, .. } => Exit::TryLater,
+        StartError::Spool { .. } => Exit::Io,
+        StartError::System(_) | _ => Exit::System,
     }
 }
 
