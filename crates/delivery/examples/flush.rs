@@ -1,6 +1,7 @@
 //! Compares ways to make many small Maildir files durable; docs/delivery.md quotes its output.
 //!
-//! `cargo run --release -p postroad-delivery --example flush -- DIR [FILES]`; DIR is on the disk to measure.
+//! `cargo run --release -p postroad-delivery --example flush -- DIR [FILES [STAT]]`; DIR is on the disk
+//! to measure, STAT its `/sys/block/…/stat`, from which the device's flushes are counted.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -67,6 +68,7 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let base = PathBuf::from(args.next().unwrap_or_else(|| "/tmp".into())).join("postroad-flush");
     let files: usize = args.next().and_then(|n| n.parse().ok()).unwrap_or(2048);
+    let stat = args.next();
     let ways = [
         ("no flush", Way::NoFlush),
         ("each, 1 thread", Way::Each(1)),
@@ -79,30 +81,41 @@ fn main() {
         ("agent, by batch", Way::Agent(FlushBy::Batch)),
         ("agent, by file", Way::Agent(FlushBy::File)),
     ];
-    println!("files/s, medians of three (slowest to fastest); {files} files of {SIZE} octets");
+    println!(
+        "files/s, medians of three (slowest to fastest), flushes per 1000; {files} files of {SIZE} octets"
+    );
     let shapes = [(32, 1), (256, 1), (32, 32), (256, 64)];
     let mut rates = vec![vec![Vec::new(); shapes.len()]; ways.len()];
+    let mut counts = vec![vec![0; shapes.len()]; ways.len()];
     for _ in 0..3 {
         // in turn, so that the machine's moods meet all ways alike
         for (shape, (batch, boxes)) in shapes.iter().enumerate() {
             for (place, (_, way)) in ways.iter().enumerate() {
+                let before = flushes(stat.as_deref());
                 rates[place][shape].push(measure(&base, *way, files, *batch, *boxes));
+                counts[place][shape] = (flushes(stat.as_deref()) - before) * 1000 / files;
             }
         }
     }
     print!("{:22}", "");
     for (batch, boxes) in shapes {
-        print!("{:>24}", format!("batch {batch}, {boxes} Maildirs"));
+        print!("{:>30}", format!("batch {batch}, {boxes} Maildirs"));
     }
     println!();
-    for ((name, _), rates) in ways.iter().zip(&mut rates) {
+    for (((name, _), rates), counts) in ways.iter().zip(&mut rates).zip(&counts) {
         print!("{name:22}");
-        for rates in rates {
+        for (rates, count) in rates.iter_mut().zip(counts) {
             rates.sort_by(f64::total_cmp);
-            print!("{:>24}", format!("{:.0} ({:.0}-{:.0})", rates[1], rates[0], rates[2]));
+            print!("{:>30}", format!("{:.0} ({:.0}-{:.0}) {count}", rates[1], rates[0], rates[2]));
         }
         println!();
     }
+}
+
+/// Flushes that the device has done.
+fn flushes(stat: Option<&str>) -> usize {
+    let text = stat.map(|path| std::fs::read_to_string(path).unwrap());
+    text.and_then(|text| text.split_ascii_whitespace().nth(15)?.parse().ok()).unwrap_or(0)
 }
 
 fn measure(base: &Path, way: Way, files: usize, batch: usize, boxes: usize) -> f64 {

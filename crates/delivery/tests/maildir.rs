@@ -358,3 +358,14 @@ for key, message in box.iteritems():
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn the_place_of_all_maildirs_is_made_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("var/lib");
+    MaildirAgent::open(settings(&deep, Quota::default(), vec![])).unwrap();
+    assert!(deep.join("mail").is_dir());
+    fs::write(dir.path().join("file"), "").unwrap();
+    let below_a_file = settings(&dir.path().join("file"), Quota::default(), vec![]);
+    assert!(MaildirAgent::open(below_a_file).is_err());
+}
