@@ -1,6 +1,7 @@
 //! Compares ways to make many small Maildir files durable; docs/delivery.md quotes its output.
 //!
-//! `cargo run --release -p postroad-delivery --example flush -- DIR [FILES]`; DIR is on the disk to measure.
+//! `cargo run --release -p postroad-delivery --example flush -- DIR [FILES [STAT]]`; DIR is on the disk
+//! to measure, STAT its `/sys/block/…/stat`, from which the device's flushes are counted.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -9,11 +10,22 @@
     reason = "a program that measures; the machine it runs on is its only input"
 )]
 
+use postroad_delivery::agent::maildir::{FlushBy, LineEnds, MaildirAgent, MaildirSettings};
+use postroad_delivery::directory::{Directory, DirectorySettings, Unlisted};
+use postroad_delivery::observer::{Event, Observer};
+use postroad_delivery::route::{Quota, Route, Template};
+use postroad_delivery::runner::{Clock, Deliveries, RunnerSettings};
+use postroad_proto::addr::{Mailbox, ReversePath};
+use postroad_proto::envelope::{Envelope, Recipient};
+use postroad_proto::time::UnixTime;
+use postroad_spool::memory::MemorySpool;
+use postroad_spool::{Draft, Spool};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 const SIZE: usize = 10 * 1024;
 
@@ -31,12 +43,32 @@ enum Way {
     SyncfsTwice,
     /// Files without a name (`O_TMPFILE`), one `syncfs`, links into `new`, one `syncfs`.
     Unnamed,
+    /// The Maildir agent with its runner's rounds, from a spool in memory.
+    Agent(FlushBy),
+}
+
+struct WallClock;
+
+impl Clock for WallClock {
+    fn unix(&self) -> UnixTime {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        UnixTime(u64::try_from(since.as_millis()).unwrap())
+    }
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn observe(&self, event: &Event<'_>) {
+        assert!(matches!(event, Event::Delivered { .. }), "{event:?}");
+    }
 }
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let base = PathBuf::from(args.next().unwrap_or_else(|| "/tmp".into())).join("postroad-flush");
     let files: usize = args.next().and_then(|n| n.parse().ok()).unwrap_or(2048);
+    let stat = args.next();
     let ways = [
         ("no flush", Way::NoFlush),
         ("each, 1 thread", Way::Each(1)),
@@ -46,22 +78,44 @@ fn main() {
         ("syncfs, dirs", Way::SyncfsThenDirs),
         ("syncfs twice", Way::SyncfsTwice),
         ("unnamed, syncfs twice", Way::Unnamed),
+        ("agent, by batch", Way::Agent(FlushBy::Batch)),
+        ("agent, by file", Way::Agent(FlushBy::File)),
     ];
-    println!("files/s, medians of three; {files} files of {SIZE} octets");
     println!(
-        "{:24} {:>14} {:>14} {:>14} {:>14}",
-        "", "32, 1 box", "256, 1 box", "32, 32 boxes", "256, 64 boxes"
+        "files/s, medians of three (slowest to fastest), flushes per 1000; {files} files of {SIZE} octets"
     );
-    for (name, way) in ways {
-        print!("{name:24}");
-        for (batch, boxes) in [(32, 1), (256, 1), (32, 32), (256, 64)] {
-            let mut rates: Vec<f64> = (0..3).map(|_| measure(&base, way, files, batch, boxes)).collect();
+    let shapes = [(32, 1), (256, 1), (32, 32), (256, 64)];
+    let mut rates = vec![vec![Vec::new(); shapes.len()]; ways.len()];
+    let mut counts = vec![vec![0; shapes.len()]; ways.len()];
+    for _ in 0..3 {
+        // in turn, so that the machine's moods meet all ways alike
+        for (shape, (batch, boxes)) in shapes.iter().enumerate() {
+            for (place, (_, way)) in ways.iter().enumerate() {
+                let before = flushes(stat.as_deref());
+                rates[place][shape].push(measure(&base, *way, files, *batch, *boxes));
+                counts[place][shape] = (flushes(stat.as_deref()) - before) * 1000 / files;
+            }
+        }
+    }
+    print!("{:22}", "");
+    for (batch, boxes) in shapes {
+        print!("{:>30}", format!("batch {batch}, {boxes} Maildirs"));
+    }
+    println!();
+    for (((name, _), rates), counts) in ways.iter().zip(&mut rates).zip(&counts) {
+        print!("{name:22}");
+        for (rates, count) in rates.iter_mut().zip(counts) {
             rates.sort_by(f64::total_cmp);
-            print!(" {:>14.0}", rates[1]);
-            std::io::stdout().flush().unwrap();
+            print!("{:>30}", format!("{:.0} ({:.0}-{:.0}) {count}", rates[1], rates[0], rates[2]));
         }
         println!();
     }
+}
+
+/// Flushes that the device has done.
+fn flushes(stat: Option<&str>) -> usize {
+    let text = stat.map(|path| std::fs::read_to_string(path).unwrap());
+    text.and_then(|text| text.split_ascii_whitespace().nth(15)?.parse().ok()).unwrap_or(0)
 }
 
 fn measure(base: &Path, way: Way, files: usize, batch: usize, boxes: usize) -> f64 {
@@ -74,6 +128,19 @@ fn measure(base: &Path, way: Way, files: usize, batch: usize, boxes: usize) -> f
     let root = File::open(base).unwrap();
     rustix::fs::syncfs(&root).unwrap();
     let content = vec![b'x'; SIZE];
+    let rate = |start: Instant| {
+        #[allow(clippy::cast_precision_loss, reason = "a rate")]
+        let rate = files as f64 / start.elapsed().as_secs_f64();
+        rate
+    };
+    if let Way::Agent(flush_by) = way {
+        let deliveries = agent(base, flush_by, files, batch, boxes, &content);
+        let start = Instant::now();
+        while deliveries.round().unwrap() > 0 {}
+        let rate = rate(start);
+        std::fs::remove_dir_all(base).unwrap();
+        return rate;
+    }
     let start = Instant::now();
     for first in (0..files).step_by(batch) {
         let jobs: Vec<(PathBuf, PathBuf)> = (first..(first + batch).min(files))
@@ -84,11 +151,41 @@ fn measure(base: &Path, way: Way, files: usize, batch: usize, boxes: usize) -> f
             .collect();
         deliver(way, &jobs, &content, &root, base, boxes);
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let rate = rate(start);
     std::fs::remove_dir_all(base).unwrap();
-    #[allow(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = files as f64 / seconds;
     rate
+}
+
+fn agent(
+    base: &Path,
+    flush_by: FlushBy,
+    files: usize,
+    batch: usize,
+    boxes: usize,
+    content: &[u8],
+) -> Deliveries<MemorySpool> {
+    let directory =
+        Directory::build(&DirectorySettings { domains: vec![], unlisted: Unlisted::Take }).unwrap();
+    let template = Template::parse(&format!("{}/{{domain}}/{{local}}", base.display())).unwrap();
+    let agent = MaildirAgent::open(MaildirSettings {
+        route: Route::new(template, Quota::default(), vec![], &directory).unwrap(),
+        host: "localhost".into(),
+        line_ends: LineEnds::Crlf,
+        flush_by,
+        full_is_permanent_after: Duration::ZERO,
+    });
+    let spool = MemorySpool::new();
+    for number in 0..files {
+        let mailbox = Mailbox::parse(&format!("{}@example.org", number % boxes)).unwrap();
+        let recipient = Recipient { mailbox, original: None };
+        let mut draft = spool.begin(UnixTime(0)).unwrap();
+        draft.append(content.to_vec()).unwrap();
+        // the spool in memory has done it when this returns
+        drop(spool.commit(draft, Envelope::new(ReversePath::Null, vec![recipient]).unwrap()));
+    }
+    let settings = RunnerSettings { batch, ..RunnerSettings::default() };
+    let (agent, clock) = (Arc::new(agent.unwrap()), Arc::new(WallClock));
+    Deliveries::new(Arc::new(spool), agent, clock, Arc::new(Silent), settings)
 }
 
 fn deliver(way: Way, jobs: &[(PathBuf, PathBuf)], content: &[u8], root: &File, base: &Path, boxes: usize) {
@@ -180,5 +277,6 @@ fn deliver(way: Way, jobs: &[(PathBuf, PathBuf)], content: &[u8], root: &File, b
             }
             rustix::fs::syncfs(root).unwrap();
         }
+        Way::Agent(_) => {}
     }
 }

@@ -3,7 +3,8 @@
 //! A [`Template`] such as `/var/mail/{domain}/{local}` makes a path of a mailbox. Peers choose local
 //! parts (with any-recipient mode also domains), so each becomes path components that cannot climb
 //! out or meet another's: lower case, everything but letters, digits and `-_=+.` percent-encoded, no
-//! leading dot, over-long ones split. Two different mailboxes never share a path.
+//! leading dot, over-long ones split. Two different mailboxes never share a path, unless the template
+//! has no placeholder and so means one Maildir for all.
 //! Errors are the operator's and come when the settings are read.
 
 use crate::directory::{Directory, Unlisted, fold};

@@ -27,6 +27,8 @@ pub trait Clock: Send + Sync + 'static {
 
 /// How long a thread sleeps at most, so that a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+/// How long it sleeps at least, where a message is due that it did not get.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 /// The pause after the spool had trouble.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many messages are remembered whose outcome could not be written down.
@@ -351,8 +353,7 @@ fn work<S: Spool>(deliveries: &Deliveries<S>, control: &Control) {
             Ok(Ok(0)) => {
                 let now = deliveries.clock.unix();
                 let due = deliveries.spool.next_due().map_or(LONGEST_SLEEP, |due| due.since(now));
-                // a message that is due and was not leased belongs to another thread in this moment
-                control.sleep(seen, due.clamp(Duration::from_millis(1), LONGEST_SLEEP));
+                control.sleep(seen, due.clamp(SHORTEST_SLEEP, LONGEST_SLEEP));
             }
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => control.rest(PAUSE),

@@ -88,7 +88,7 @@ fn two_mailboxes_never_share_a_place() {
     assert_eq!(make(vec![], &two).unwrap_err(), "bob@a.example and bob@b.example would share one Maildir");
     assert_eq!(
         make(vec![], &anybody()).unwrap_err(),
-        "\"/home/{local}\" needs {domain} where any recipient is taken"
+        "\"/home/{local}\" needs both {local} and {domain}, or neither, where any recipient is taken"
     );
     let bob = Mailbox::parse("BOB@b.example").unwrap();
     let own = |maildir: &str| Override {

@@ -69,11 +69,11 @@ impl MaildirAgent {
     /// system that is not mounted.
     pub fn open(mut settings: MaildirSettings) -> io::Result<Self> {
         let base = settings.route.base();
-        if !base.is_dir() {
-            std::fs::create_dir_all(base)?;
-            for directory in base.ancestors() {
-                flush::flush_directory(directory)?;
-            }
+        let missing: Vec<&Path> = base.ancestors().take_while(|path| !path.exists()).collect();
+        std::fs::create_dir_all(base)?;
+        for made in missing {
+            flush::flush_directory(made)?;
+            made.parent().map_or(Ok(()), flush::flush_directory)?;
         }
         settings.host = layout::host_in_names(&settings.host);
         Ok(Self { settings, known: Mutex::default(), accounts: Mutex::default() })

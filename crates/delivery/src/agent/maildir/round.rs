@@ -393,3 +393,26 @@ fn fault(doing: &str, path: &Path, error: &io::Error) -> Report {
 fn unreadable(lease: &Lease, error: &SpoolError) -> Report {
     Report::deferred(ReplyId::LocalTrouble, format!("cannot read message {}: {error}", lease.id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postroad_spool::Outcome;
+
+    #[test]
+    fn faults_defer_and_keep_paths_to_themselves() {
+        for (kind, expected) in [
+            (io::ErrorKind::StorageFull, "452 4.3.1"),
+            (io::ErrorKind::QuotaExceeded, "452 4.3.1"),
+            (io::ErrorKind::PermissionDenied, "451 4.3.0"),
+            (io::ErrorKind::ReadOnlyFilesystem, "451 4.3.0"),
+            (io::ErrorKind::Other, "451 4.3.0"),
+        ] {
+            let report = fault("write", Path::new("/var/mail/bob"), &kind.into());
+            let Outcome::Deferred(refusal) = report.outcome else { panic!("{kind} does not defer") };
+            let said = refusal.reply().to_string();
+            assert!(said.starts_with(expected) && !said.contains("/var"), "{kind}: {said}");
+            assert!(report.cause.unwrap().starts_with("cannot write /var/mail/bob: "));
+        }
+    }
+}
