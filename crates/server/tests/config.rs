@@ -112,7 +112,7 @@ const FAULTS: &[(usize, &str, &[&str])] = &[
         6,
         "[delivery]\nmaildir = \"{data}/{user}\"",
         &[
-            "postroad.toml:8: delivery.maildir has {user}; it takes a path that begins with {data} or / and may have {domain} and {local}",
+            "postroad.toml:8: delivery.maildir cannot be used: \"{user}\" cannot be part of the path: a placeholder stands alone between slashes, and .. is not allowed; it takes a path that begins with {data} or / and may have {domain} and {local}",
         ],
     ),
     (

@@ -236,7 +236,7 @@ impl MaildirTemplate {
         }
         match Template::parse(path) {
             Ok(template) => Ok(Self { text: text.to_owned(), in_data, template }),
-            Err(error) => Err(format!("does not do: {error}")),
+            Err(error) => Err(format!("cannot be used: {error}")),
         }
     }
 
