@@ -73,9 +73,7 @@ pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered, SpoolError> {
         disk.unlink("clean")?;
         disk.sync_dir("")?;
     }
-    let pool = Pool { free: Vec::new(), target: 2, next_number: 1, next_epoch: 1 };
-    let report = OpenReport { clean, ..OpenReport::default() };
-    let mut recovery = Recovery { disk, pool, report, ..Recovery::new(disk) };
+    let mut recovery = Recovery::new(disk, clean);
     for segment in recovery.segments()? {
         recovery.load(&segment)?;
     }
@@ -151,12 +149,12 @@ struct Recovery<'a> {
 type Says = HashMap<u32, (u32, Say)>;
 
 impl<'a> Recovery<'a> {
-    fn new(disk: &'a dyn Disk) -> Self {
+    fn new(disk: &'a dyn Disk, clean: bool) -> Self {
         Self {
             disk,
             index: Index::default(),
             pool: Pool { free: Vec::new(), target: 2, next_number: 1, next_epoch: 1 },
-            report: OpenReport::default(),
+            report: OpenReport { clean, ..OpenReport::default() },
             settled: Vec::new(),
             unusable: Vec::new(),
             voids: Vec::new(),
@@ -251,7 +249,9 @@ impl<'a> Recovery<'a> {
         self.report.scanned += 1;
         self.scanned.insert(segment.epoch);
         let last_batch = found.iter().map(|record| record.header.batch).max().unwrap_or(0);
-        for gap in gaps.iter().filter(|gap| gap.batch < last_batch) {
+        // Only the last batch may be torn, and not even that after a stop in order.
+        let clean = self.report.clean;
+        for gap in gaps.iter().filter(|gap| clean || gap.batch < last_batch || gap.hides_batch) {
             let note = format!(
                 "segment epoch {}, octets {} to {}: no record can be read\n",
                 segment.epoch, gap.from, gap.to
@@ -285,7 +285,7 @@ impl<'a> Recovery<'a> {
                 None => Some("the record fails its checksum"),
             };
             if let (Some(why), None | Some((_, Say::Progress(_)))) = (why, says.get(&offset)) {
-                let torn = header.batch == last_batch;
+                let torn = !clean && header.batch == last_batch;
                 let (epoch, id, file) = (segment.epoch, header.id, entry.file);
                 self.unusable.push(Unusable { epoch, offset, span, id, file, torn, why });
                 continue;

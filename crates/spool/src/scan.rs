@@ -22,6 +22,8 @@ pub(crate) struct Gap {
     pub(crate) to: u64,
     /// The batch of the record after it.
     pub(crate) batch: u32,
+    /// Whether a whole batch is missing in it.
+    pub(crate) hides_batch: bool,
 }
 
 /// Something to read at a position.
@@ -58,6 +60,7 @@ pub(crate) fn scan(
     let mut gaps = Vec::new();
     let mut at = BLOCK;
     let mut expected = BLOCK;
+    let mut next_batch = 0;
     // Each turn goes forward by at least one alignment.
     while at + (HEADER as u64) <= end {
         let header = window.get(at, HEADER)?.and_then(|bytes| Header::decode(bytes, epoch, nonce));
@@ -67,7 +70,8 @@ pub(crate) fn scan(
         };
         // A batch ends in front of a block's border; more than that is damage or a torn write.
         if at > expected && at != expected.next_multiple_of(BLOCK) {
-            gaps.push(Gap { from: expected, to: at, batch: header.batch });
+            let hides_batch = header.batch > next_batch;
+            gaps.push(Gap { from: expected, to: at, batch: header.batch, hides_batch });
         }
         let meta_at = at + HEADER as u64;
         let inline_at = meta_at + u64::from(header.meta_len);
@@ -77,6 +81,7 @@ pub(crate) fn scan(
         // What fails its checksum may hide a later record of the same torn batch: go on inside it.
         let next = at + if whole { span } else { ALIGN };
         expected = at + span;
+        next_batch = header.batch.saturating_add(1);
         each(Found { offset: at, header, whole });
         at = next;
     }
