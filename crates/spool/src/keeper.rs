@@ -139,6 +139,10 @@ impl Keeper {
             let dead = index.segments.values().filter(|info| info.is_dead());
             dead.map(|info| Arc::clone(&info.segment)).collect()
         };
+        // What other segments say of records and chunks in these must be durable before these go.
+        if dead.is_empty() || !self.flush_states() {
+            return;
+        }
         for segment in dead {
             if self.retire(&segment).is_err() {
                 self.shared.failing.store(true, Ordering::Relaxed);
@@ -390,18 +394,19 @@ impl Keeper {
     fn switch(&self, cold: &Arc<Segment>, mut moved: Vec<Moved>) -> io::Result<()> {
         for _ in 0..PATIENCE {
             let mut changed = Vec::new();
+            let mut switched = Vec::new();
             {
                 let mut index = self.shared.index();
                 for mut copy in moved {
                     let current = index.entries.get(&copy.id).copied().filter(|entry| entry.is_at(&copy.old));
                     match current {
                         Some(entry) if entry.state_at == copy.old.state_at => {
-                            let records =
-                                index.segments.get_mut(&copy.to.epoch).and_then(|info| info.records.as_mut());
-                            if let Some(records) = records {
+                            let info = index.segments.get_mut(&copy.to.epoch);
+                            if let Some(records) = info.and_then(|info| info.records.as_mut()) {
                                 records.push((copy.id, copy.to.offset));
                             }
                             index.relocate(copy.id, copy.to);
+                            switched.push(copy);
                         }
                         Some(entry) => {
                             copy.old = entry;
@@ -409,6 +414,12 @@ impl Keeper {
                         }
                         None => changed.push((copy, false)),
                     }
+                }
+            }
+            for copy in switched {
+                // Flushed before the new copy can go, so that the old one does not come back then.
+                if append(&self.shared, &copy.from, copy.old.offset, Say::Void).is_err() {
+                    self.pin(copy.to.epoch);
                 }
             }
             if changed.is_empty() {
@@ -447,6 +458,7 @@ impl Keeper {
         Ok(rest)
     }
 
+    /// Keeps a segment until the next start.
     fn pin(&self, epoch: u64) {
         if let Some(info) = self.shared.index().segments.get_mut(&epoch) {
             info.pins += 1;

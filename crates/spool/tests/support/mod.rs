@@ -18,7 +18,7 @@ impl Wake for Unpark {
 }
 
 /// Waits for a commit.
-pub fn wait(commit: Commit) -> Result<SpoolId, SpoolError> {
+pub(crate) fn wait(commit: Commit) -> Result<SpoolId, SpoolError> {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut commit = pin!(commit);
     loop {
@@ -30,14 +30,14 @@ pub fn wait(commit: Commit) -> Result<SpoolId, SpoolError> {
 }
 
 /// An envelope with this many recipients.
-pub fn envelope(recipients: usize) -> Envelope {
+pub(crate) fn envelope(recipients: usize) -> Envelope {
     let mailbox = |at: usize| Mailbox::parse(&format!("user{at}@example.org")).unwrap();
     let recipients = (0..recipients).map(|at| Recipient { mailbox: mailbox(at), original: None }).collect();
     Envelope::new(ReversePath::parse("<sender@example.net>").unwrap(), recipients).unwrap()
 }
 
 /// Content of `size` octets that no other `key` has.
-pub fn content(key: u64, size: usize) -> Vec<u8> {
+pub(crate) fn content(key: u64, size: usize) -> Vec<u8> {
     let mut state = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = key.to_le_bytes().to_vec();
     while bytes.len() < size {
@@ -51,14 +51,14 @@ pub fn content(key: u64, size: usize) -> Vec<u8> {
 }
 
 /// The stored content of a message.
-pub fn read(spool: &impl Spool, id: SpoolId) -> Result<Vec<u8>, SpoolError> {
+pub(crate) fn read(spool: &impl Spool, id: SpoolId) -> Result<Vec<u8>, SpoolError> {
     let mut bytes = Vec::new();
     spool.open(id)?.read_to_end(&mut bytes).map_err(SpoolError::Io)?;
     Ok(bytes)
 }
 
 /// A ring so small that it comes round all the time.
-pub fn tiny() -> Options {
+pub(crate) fn tiny() -> Options {
     Options {
         segment_bytes: 64 << 10,
         ring_bytes_max: 256 << 10,
