@@ -86,9 +86,13 @@ fn throughput(dir: &Path, producers: usize, size: usize, span: Duration, delay: 
         .collect();
     std::thread::sleep(span);
     stop.store(true, Ordering::Relaxed);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     let taken = before.1.elapsed().as_secs_f64();
-    consumer.into_iter().for_each(|thread| thread.join().unwrap());
+    if let Some(thread) = consumer {
+        thread.join().unwrap();
+    }
     let status = spool.status();
     let (commits, flushes) = (status.commits as f64, status.flushes as f64);
     println!(

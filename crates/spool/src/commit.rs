@@ -230,7 +230,8 @@ struct Placed {
     item: Item,
 }
 
-static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+/// What stands between records and after a batch.
+static ZEROS: [u8; 4096] = [0; 4096];
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -281,7 +282,8 @@ impl Committer {
                 return Ok(segment);
             }
             // Inflow is faster than the keeper prepared for.
-            pool.target = (pool.target * 2).clamp(2, self.shared.most_ready());
+            pool.starved = pool.starved.saturating_add(1);
+            pool.target = (pool.target * 2).min(self.shared.most_ready());
             pool.number()
         };
         self.shared.call_keeper();

@@ -59,18 +59,21 @@ pub(crate) struct SegmentInfo {
     pub(crate) place: Place,
     /// The records in it until its index file is written, then `None`.
     pub(crate) records: Option<Vec<(SpoolId, u32)>>,
+    /// Octets of its state file that were no more than one entry a message.
+    pub(crate) state_base: u64,
     /// Turns of the keeper since it was full.
     pub(crate) age: u32,
 }
 
 impl SegmentInfo {
     pub(crate) fn new(segment: Arc<Segment>, place: Place) -> Self {
-        Self { segment, live: 0, pins: 0, place, records: Some(Vec::new()), age: 0 }
+        Self { segment, live: 0, pins: 0, place, records: Some(Vec::new()), state_base: 0, age: 0 }
     }
 
     /// Whether its survivors are few enough to be moved.
     pub(crate) fn is_sparse(&self) -> bool {
-        self.live * 2 < self.segment.capacity || self.segment.state.size() > self.segment.capacity
+        let states = self.segment.state.size();
+        self.live * 2 < self.segment.capacity || states > self.segment.capacity + self.state_base * 2
     }
 
     pub(crate) fn is_dead(&self) -> bool {

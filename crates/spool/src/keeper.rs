@@ -9,7 +9,7 @@ use crate::index::{Entry, Place, SegmentInfo};
 use crate::quarantine::set_aside;
 use crate::read::{Bad, Location, read_logged, read_record};
 use crate::record::{BLOCK, HEADER, Header, encode_envelope, len, short};
-use crate::segment::{Segment, index_path, make_growing, make_prepared, mark_free};
+use crate::segment::{READY, Segment, index_path, is_whole, make_growing, make_prepared, mark_free};
 use crate::shared::{Shared, file_path, now};
 use crate::state::{self, NOWHERE, Say};
 use crate::{ids, segment, summary};
@@ -24,6 +24,8 @@ const STEP: u64 = 4 << 20;
 const PATIENCE: u32 = 8;
 /// Messages looked at with one hold of the index's lock.
 const PAGE: usize = 4096;
+/// Times the committer may find no segment between two ticks before preparing more is given up.
+const ENOUGH: u32 = 2;
 /// Turns without starvation after which the ring may shrink.
 const CALM: u32 = 60;
 
@@ -77,6 +79,7 @@ impl Keeper {
     fn tick(&mut self) {
         self.flush_states();
         self.shared.ask_free();
+        self.shared.pool().starved = 0;
         self.write_summaries(2);
         self.calm += 1;
         if self.calm >= CALM {
@@ -100,7 +103,9 @@ impl Keeper {
         }
         if good {
             // What cannot be removed now is removed at the next start.
-            unlinks.into_iter().for_each(|id| drop(disk.unlink(&file_path(id))));
+            for id in unlinks {
+                drop(disk.unlink(&file_path(id)));
+            }
         } else {
             self.shared.failing.store(true, Ordering::Relaxed);
             self.shared.index().unlinks.extend(unlinks);
@@ -117,20 +122,27 @@ impl Keeper {
                 ready.push(Arc::clone(&info.segment));
             }
         }
-        let mut good = true;
+        if ready.is_empty() {
+            return true;
+        }
+        let disk = self.shared.disk.as_ref();
+        let write = |segment: &Arc<Segment>| {
+            let bytes = summary::encode(&self.shared.index(), segment);
+            let file = disk.create(&index_path(segment.epoch))?;
+            file.write_at(&mut [IoSlice::new(&bytes)], 0)?;
+            file.flush()
+        };
+        // Durable, because after a stop in order whatever is not in one of them counts as damage.
+        if ready.iter().try_for_each(write).and_then(|()| disk.sync_dir("log")).is_err() {
+            return false;
+        }
+        let mut index = self.shared.index();
         for segment in ready {
-            let bytes = summary::encode(&self.shared.index(), &segment);
-            let disk = self.shared.disk.as_ref();
-            let file = disk.create(&index_path(segment.epoch));
-            let written = file.and_then(|file| file.write_at(&mut [IoSlice::new(&bytes)], 0));
-            good &= written.is_ok();
-            if written.is_ok()
-                && let Some(info) = self.shared.index().segments.get_mut(&segment.epoch)
-            {
+            if let Some(info) = index.segments.get_mut(&segment.epoch) {
                 info.records = None;
             }
         }
-        good
+        true
     }
 
     fn retire_dead(&mut self) {
@@ -153,13 +165,14 @@ impl Keeper {
     /// Makes a segment free, durably, and only then forgets it and what lies beside it.
     fn retire(&mut self, segment: &Arc<Segment>) -> io::Result<()> {
         let disk = self.shared.disk.as_ref();
+        // The committer never asks for other sizes.
+        let whole = segment.capacity == self.shared.options.segment_bytes && is_whole(segment)?;
         mark_free(segment.file.as_ref(), segment.capacity)?;
         self.shared.index().segments.remove(&segment.epoch);
         drop(disk.unlink(&state::path(segment.epoch)));
         drop(disk.unlink(&index_path(segment.epoch)));
-        let whole = segment.file.size().is_ok_and(|size| size >= segment.capacity);
         let mut pool = self.shared.pool();
-        if whole && segment.capacity == self.shared.options.segment_bytes && pool.free.len() < pool.target {
+        if whole && pool.free.len() < pool.target {
             let (number, capacity) = (segment.number, segment.capacity);
             pool.free.push(segment::Free { number, capacity, file: Arc::clone(&segment.file) });
         } else {
@@ -349,6 +362,7 @@ impl Keeper {
         let Some(cold) = self.cold.take() else { return };
         if let Some(info) = self.shared.index().segments.get_mut(&cold.segment.epoch) {
             info.place = Place::Kept;
+            info.state_base = cold.segment.state.size();
         }
     }
 
@@ -430,7 +444,9 @@ impl Keeper {
                 Ok(rest) => moved = rest,
                 Err(error) => {
                     // The old segment holds the truth: it must not go before the next start.
-                    sources.into_iter().for_each(|epoch| self.pin(epoch));
+                    for epoch in sources {
+                        self.pin(epoch);
+                    }
                     return Err(error);
                 }
             }
@@ -465,14 +481,16 @@ impl Keeper {
         }
     }
 
-    /// Prepares segments until as many are ready as inflow wants.
+    /// Prepares a few segments. Where inflow outruns that, the disk is better used for mail: segments
+    /// that grew come back into the ring with all their blocks written.
     fn prepare(&mut self) {
         loop {
             let (size, _) = self.ring_size();
             let number = {
                 let mut pool = self.shared.pool();
                 let room = self.shared.room_for(self.shared.options.segment_bytes).is_ok();
-                if pool.free.len() >= pool.target || size >= self.shared.most_ready() || !room {
+                let outrun = pool.starved > ENOUGH;
+                if outrun || pool.free.len() >= READY || size >= self.shared.most_ready() || !room {
                     return;
                 }
                 pool.number()
@@ -494,7 +512,7 @@ impl Keeper {
     fn shrink(&self) {
         let surplus = {
             let mut pool = self.shared.pool();
-            pool.target = (pool.target / 2).max(2);
+            pool.target = (pool.target / 2).max(READY);
             let keep = pool.target.min(pool.free.len());
             pool.free.split_off(keep)
         };

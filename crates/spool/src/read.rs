@@ -19,10 +19,12 @@ pub(crate) enum Bad {
 
 impl From<io::Error> for Bad {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::InvalidData => Self::Damaged("the file ends before the record does"),
-            io::ErrorKind::NotFound => Self::Damaged("a file of the message is missing"),
-            _ => Self::Io(error),
+        if error.kind() == io::ErrorKind::InvalidData {
+            Self::Damaged("the file ends before the record does")
+        } else if error.kind() == io::ErrorKind::NotFound {
+            Self::Damaged("a file of the message is missing")
+        } else {
+            Self::Io(error)
         }
     }
 }

@@ -385,12 +385,12 @@ mod tests {
         };
         let recipient = (mailbox(), proptest::option::of(mailbox()));
         let recipients = proptest::collection::vec(recipient, 1..9);
-        (proptest::option::of(mailbox()), recipients, 0..3, any::<bool>()).prop_map(
+        (proptest::option::of(mailbox()), recipients, 0..3usize, any::<bool>()).prop_map(
             |(sender, recipients, body, utf8)| {
                 let sender = sender.map_or(ReversePath::Null, ReversePath::Mailbox);
                 let recipients = recipients.into_iter();
                 let recipients = recipients.map(|(mailbox, original)| Recipient { mailbox, original });
-                let body = [Body::SevenBit, Body::EightBitMime, Body::BinaryMime][body as usize];
+                let body = [Body::SevenBit, Body::EightBitMime, Body::BinaryMime][body];
                 let utf8 = if utf8 { Smtputf8::Needed } else { Smtputf8::NotNeeded };
                 Envelope::new(sender, recipients.collect()).unwrap().with_content(body, utf8)
             },

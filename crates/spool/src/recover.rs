@@ -4,9 +4,9 @@
 //! so it can be cut off anywhere and begun again. What cannot be read never stops it.
 
 use crate::fs::{Disk, read_exact};
-use crate::index::{Entry, Index, Place, SegmentInfo};
+use crate::index::{Entry, Index, NEVER, Place, SegmentInfo};
 use crate::progress::Progress;
-use crate::record::{BLOCK, Kind, Reader, SegmentHeader, decode_meta, len, short};
+use crate::record::{BLOCK, ChunkRef, HEADER, Header, Kind, Reader, SegmentHeader, decode_meta, len, short};
 use crate::segment::{Free, Pool, Segment, index_path, path};
 use crate::state::{self, Say, StateFile, decode_all};
 use crate::summary::Listed;
@@ -25,7 +25,8 @@ const FORMAT_PREFIX: &str = "postroad-spool ";
 pub struct OpenReport {
     /// Messages waiting.
     pub messages: u64,
-    /// Whether the store was closed in order the last time; if not, messages are `uncertain` once.
+    /// Whether the store was closed in order the last time. If not, or if attempts were cut off before,
+    /// every message is `uncertain` once.
     pub clean: bool,
     /// One note for each thing that could not be read and was set aside in `quarantine/`.
     pub quarantined: Vec<String>,
@@ -68,7 +69,10 @@ pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered, SpoolError> {
         disk.rename("format.new", "format")?;
         disk.sync_dir("")?;
     }
-    let clean = disk.open("clean").is_ok();
+    let mark = disk.open("clean").and_then(|file| file.size());
+    let clean = mark.is_ok();
+    // Octets in the mark say that an attempt was cut off before the stop.
+    let uncertain = mark.map_or(true, |octets| octets > 0);
     if clean {
         disk.unlink("clean")?;
         disk.sync_dir("")?;
@@ -83,17 +87,32 @@ pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered, SpoolError> {
     recovery.write_states()?;
     recovery.sweep();
     let Recovery { mut index, pool, mut report, .. } = recovery;
-    if !clean {
+    if uncertain {
         let ids: Vec<SpoolId> = index.entries.keys().copied().collect();
-        ids.into_iter().for_each(|id| index.update(id, |entry| entry.uncertain = true));
+        for id in ids {
+            index.update(id, |entry| entry.uncertain = true);
+        }
     }
     report.messages = index.entries.len() as u64;
     Ok(Recovered { index, pool, report, lock })
 }
 
+/// What the mark of a stop in order says of the attempts before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempts {
+    /// Each came to an end.
+    Ended,
+    /// One was cut off, or given back without an outcome.
+    CutOff,
+}
+
 /// Leaves the mark of a stop in order.
-pub(crate) fn mark_clean(disk: &dyn Disk) -> io::Result<()> {
-    disk.create("clean")?.flush()?;
+pub(crate) fn mark_clean(disk: &dyn Disk, attempts: Attempts) -> io::Result<()> {
+    let file = disk.create("clean")?;
+    if attempts == Attempts::CutOff {
+        file.write_at(&mut [IoSlice::new(b"an attempt was cut off\n")], 0)?;
+    }
+    file.flush()?;
     disk.sync_dir("")
 }
 
@@ -153,7 +172,7 @@ impl<'a> Recovery<'a> {
         Self {
             disk,
             index: Index::default(),
-            pool: Pool { free: Vec::new(), target: 2, next_number: 1, next_epoch: 1 },
+            pool: Pool::new(),
             report: OpenReport { clean, ..OpenReport::default() },
             settled: Vec::new(),
             unusable: Vec::new(),
@@ -192,7 +211,8 @@ impl<'a> Recovery<'a> {
                     let SegmentHeader { epoch, nonce, capacity } = header;
                     let state = StateFile::new(epoch, nonce, state);
                     let segment = Arc::new(Segment { number, epoch, nonce, capacity, file, state });
-                    let info = SegmentInfo::new(Arc::clone(&segment), Place::Ring);
+                    let mut info = SegmentInfo::new(Arc::clone(&segment), Place::Ring);
+                    info.state_base = segment.state.size();
                     self.index.segments.insert(epoch, info);
                     used.insert(epoch, segment);
                 }
@@ -226,7 +246,9 @@ impl<'a> Recovery<'a> {
             if let Some(info) = self.index.segments.get_mut(&segment.epoch) {
                 info.records = None;
             }
-            listed.into_iter().for_each(|listed| self.admit(listed, &says));
+            for listed in listed {
+                self.admit(listed, &says);
+            }
             return Ok(());
         }
         self.scan(segment, &says)
@@ -271,9 +293,9 @@ impl<'a> Recovery<'a> {
             let span = short(len(header.span()));
             let mut entry = Entry::new(segment.epoch, offset, span, header.size, header.accepted.0);
             entry.file = header.file_len > 0;
-            let chunks = if record.whole { self.chunk_refs(segment, offset, header)? } else { None };
+            let chunks = if record.whole { chunk_refs(segment, offset, header)? } else { None };
             let complete = |chunks: &Vec<_>| {
-                chunks.iter().all(|chunk: &crate::record::ChunkRef| {
+                chunks.iter().all(|chunk: &ChunkRef| {
                     self.chunks.contains(&(chunk.epoch, chunk.offset))
                         || !self.scanned.contains(&chunk.epoch)
                             && self.index.segments.contains_key(&chunk.epoch)
@@ -299,23 +321,6 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// The chunks a sound record names; `None` if its meta cannot be understood.
-    fn chunk_refs(
-        &self,
-        segment: &Segment,
-        offset: u32,
-        header: &crate::record::Header,
-    ) -> Result<Option<Vec<crate::record::ChunkRef>>, SpoolError> {
-        if header.chunks == 0 {
-            return Ok(Some(Vec::new()));
-        }
-        let at = u64::from(offset) + crate::record::HEADER as u64;
-        let meta = read_exact(segment.file.as_ref(), at, u64::from(header.meta_len), segment.capacity)?;
-        let mut reader = Reader(&meta);
-        let refs = (0..header.chunks).map(|_| crate::record::ChunkRef::decode(&mut reader)).collect();
-        Ok(if decode_meta(&meta, header.chunks).is_some() { refs } else { None })
-    }
-
     /// Takes in one copy of a message under what its state file says. Copies come in order of age.
     fn admit(&mut self, listed: Listed, says: &Says) {
         let Listed { id, mut entry, chunks } = listed;
@@ -327,7 +332,7 @@ impl<'a> Recovery<'a> {
             }
             Some((place, Say::Progress(progress))) => {
                 entry.attempts = progress.attempts;
-                entry.due = progress.due.map_or(crate::index::NEVER, |due| due.0);
+                entry.due = progress.due.map_or(NEVER, |due| due.0);
                 entry.state_at = *place;
             }
             None => {}
@@ -339,7 +344,7 @@ impl<'a> Recovery<'a> {
             let progress = segment.and_then(|segment| segment.state.progress(older.state_at));
             if let Some(progress) = progress.filter(|progress| progress.attempts > entry.attempts) {
                 entry.attempts = progress.attempts;
-                entry.due = progress.due.map_or(crate::index::NEVER, |due| due.0);
+                entry.due = progress.due.map_or(NEVER, |due| due.0);
                 self.restate.push((id, progress));
             }
             self.index.remove(id);
@@ -405,7 +410,9 @@ impl<'a> Recovery<'a> {
                 self.voids.push((epoch, offset));
             }
         }
-        leftover.into_iter().for_each(|name| self.remove(&format!("big/{name}")));
+        for name in leftover {
+            self.remove(&format!("big/{name}"));
+        }
         Ok(())
     }
 
@@ -453,4 +460,16 @@ impl<'a> Recovery<'a> {
             self.report.leftovers += 1;
         }
     }
+}
+
+/// The chunks a sound record names; `None` if its meta cannot be understood.
+fn chunk_refs(segment: &Segment, offset: u32, header: &Header) -> Result<Option<Vec<ChunkRef>>, SpoolError> {
+    if header.chunks == 0 {
+        return Ok(Some(Vec::new()));
+    }
+    let at = u64::from(offset) + HEADER as u64;
+    let meta = read_exact(segment.file.as_ref(), at, u64::from(header.meta_len), segment.capacity)?;
+    let mut reader = Reader(&meta);
+    let refs = (0..header.chunks).map(|_| ChunkRef::decode(&mut reader)).collect();
+    Ok(if decode_meta(&meta, header.chunks).is_some() { refs } else { None })
 }

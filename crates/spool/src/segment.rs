@@ -37,16 +37,25 @@ impl Free {
     }
 }
 
+/// How many segments are prepared ahead of the inflow.
+pub(crate) const READY: usize = 2;
+
 /// Segments that are ready, and how many there should be.
 pub(crate) struct Pool {
     pub(crate) free: Vec<Free>,
-    /// How many the keeper keeps ready; grows when the committer found none.
+    /// How many are kept when they come back; grows when the committer found none.
     pub(crate) target: usize,
+    /// How often the committer found none since the keeper's last tick.
+    pub(crate) starved: u32,
     pub(crate) next_number: u32,
     pub(crate) next_epoch: u64,
 }
 
 impl Pool {
+    pub(crate) fn new() -> Self {
+        Self { free: Vec::new(), target: READY, starved: 0, next_number: 1, next_epoch: 1 }
+    }
+
     pub(crate) fn epoch(&mut self) -> u64 {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
@@ -79,22 +88,39 @@ pub(crate) fn make_growing(disk: &dyn Disk, number: u32, capacity: u64) -> io::R
 
 /// Octets of zeros written at a time.
 const STEP: usize = 256 * 1024;
+/// Octets that may be missing at the end of a segment that grew, for it to be filled up and used again.
+const NEARLY: u64 = 1 << 20;
 
 /// Makes a segment file whose blocks were all written once, so that a later flush changes no metadata.
 pub(crate) fn make_prepared(disk: &dyn Disk, number: u32, capacity: u64) -> io::Result<Free> {
     let file = disk.create(&path(number))?;
-    let zeros = vec![0; STEP];
-    let mut at = BLOCK;
-    while at < capacity {
-        let part = zeros.get(..len(capacity - at).min(STEP)).unwrap_or(&zeros);
-        file.write_at(&mut [IoSlice::new(part)], at)?;
-        at += part.len() as u64;
-    }
+    fill(file.as_ref(), BLOCK, capacity)?;
     file.flush()?;
     let free = Free { number, capacity, file };
     mark_free(free.file.as_ref(), capacity)?;
     disk.sync_dir("log")?;
     Ok(free)
+}
+
+/// Writes zeros up to the capacity.
+fn fill(file: &dyn DiskFile, mut at: u64, capacity: u64) -> io::Result<()> {
+    let zeros = vec![0; STEP];
+    while at < capacity {
+        let part = zeros.get(..len(capacity - at).min(STEP)).unwrap_or(&zeros);
+        file.write_at(&mut [IoSlice::new(part)], at)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// Whether all blocks of a segment were written, once its end is filled up; then it is as good as prepared.
+pub(crate) fn is_whole(segment: &Segment) -> io::Result<bool> {
+    let size = segment.file.size()?;
+    if size + NEARLY < segment.capacity || size <= segment.capacity / 2 {
+        return Ok(false);
+    }
+    fill(segment.file.as_ref(), size, segment.capacity)?;
+    Ok(true)
 }
 
 /// Makes a segment file hold nothing, durably.

@@ -80,7 +80,7 @@ impl Shared {
             flush_nanos: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
             failing: AtomicBool::new(false),
-            free: AtomicI64::new(0),
+            free: AtomicI64::new(i64::MAX),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::quarantine::set_aside;
 use crate::read::{Bad, Location, Record, read_logged, read_record, verified_reader};
 use crate::record::{Header, Kind, encode_envelope, short};
-use crate::recover::{Lock, OpenReport, mark_clean, recover};
+use crate::recover::{Attempts, Lock, OpenReport, mark_clean, recover};
 use crate::segment::Segment;
 use crate::shared::{Options, Shared, file_path};
 use crate::state::{self, Say};
@@ -27,7 +27,7 @@ use std::time::Duration;
 /// Times a message that is moved while it is read is looked for again.
 const PATIENCE: u32 = 8;
 /// How long a message waits that the disk failed to read.
-const AFTER_READ_ERROR: Duration = Duration::from_secs(60);
+const AFTER_READ_ERROR: Duration = Duration::from_mins(1);
 /// Longest envelope in octets; far above any limit on recipients.
 const MAX_ENVELOPE: usize = 64 << 20;
 
@@ -81,7 +81,8 @@ impl DiskSpool {
     }
 
     /// Stops in order: finishes what was committed, flushes all states, marks the directory as clean and
-    /// gives it back. Commits after this fail. Leases that are still out make the stop unclean.
+    /// gives it back. Commits after this fail. Where a lease is still out, all messages are
+    /// `uncertain` at the next start.
     pub fn close(&self) -> Result<(), SpoolError> {
         self.closed.store(true, Ordering::Relaxed);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,10 +96,9 @@ impl DiskSpool {
         if !good {
             return Err(SpoolError::Io(io::Error::other("the last state changes could not be made durable")));
         }
-        if self.shared.index().entries.values().any(|entry| entry.leased) {
-            return Ok(());
-        }
-        mark_clean(self.shared.disk.as_ref()).map_err(Into::into)
+        let cut_off = self.shared.index().entries.values().any(|entry| entry.leased || entry.uncertain);
+        let attempts = if cut_off { Attempts::CutOff } else { Attempts::Ended };
+        mark_clean(self.shared.disk.as_ref(), attempts).map_err(Into::into)
     }
 
     fn locate(&self, id: SpoolId) -> Result<(Entry, Location), SpoolError> {

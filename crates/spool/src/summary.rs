@@ -30,7 +30,9 @@ pub(crate) fn encode(index: &Index, segment: &Segment) -> Vec<u8> {
             body.extend_from_slice(&number.to_le_bytes());
         }
         body.extend_from_slice(&entry.size.to_le_bytes());
-        chunks.iter().for_each(|chunk| chunk.encode(&mut body));
+        for chunk in chunks {
+            chunk.encode(&mut body);
+        }
         count += 1;
     }
     let mut out = MAGIC.to_vec();

@@ -154,7 +154,7 @@ fn check(disk: &SimDisk, ledger: &Ledger, what: &str) {
     let leases = spool.lease(FAR, 10_000).unwrap();
     assert_eq!(leases.len(), present.len(), "{what}");
     for lease in leases {
-        assert_eq!(lease.uncertain, !report.clean, "{what}");
+        assert!(lease.uncertain || report.clean, "{what}");
         let outcomes = vec![Outcome::Delivered; lease.open_recipients.len()];
         spool.settle(lease, FAR, &outcomes, FAR).unwrap();
     }
@@ -222,7 +222,7 @@ fn an_error_at_every_call_costs_only_the_messages_of_that_flush() {
             disk.fail_at(call, fault);
             let ledger = run(&disk);
             let what = format!("{fault:?} at call {call}");
-            let dropped = usize::try_from((0..MESSAGES).filter(|key| key % 13 == 12).count()).unwrap();
+            let dropped = (0..MESSAGES).filter(|key| key % 13 == 12).count();
             if !ledger.begun.is_empty() {
                 let lost = ledger.refused.len() - dropped;
                 assert!(lost <= usize::try_from(WAVE).unwrap(), "{what}: {lost} refused");
