@@ -166,6 +166,17 @@ impl Queue {
         Some(std::mem::take(&mut inner.items))
     }
 
+    /// Answers all that waits and all that comes: nobody works here any more.
+    fn shut(&self) {
+        let items = {
+            let mut inner = self.inner();
+            inner.closed = true;
+            std::mem::take(&mut inner.items)
+        };
+        drop(items);
+        self.drained.notify_all();
+    }
+
     /// Lets the thread end once it has done what waits.
     pub(crate) fn close(&self) {
         self.inner().closing = true;
@@ -173,8 +184,18 @@ impl Queue {
     }
 }
 
+/// Shuts a queue when its thread ends, in whatever way: nobody may wait for ever.
+struct ShutAtEnd<'a>(&'a Queue);
+
+impl Drop for ShutAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.shut();
+    }
+}
+
 /// The thread that flushes files of large messages, and then hands the commits on.
 pub(crate) fn run_files(shared: &Shared) {
+    let _end = ShutAtEnd(&shared.files);
     while let Some(items) = shared.files.take() {
         let mut flushed = Vec::with_capacity(items.len());
         for item in items {
@@ -240,6 +261,8 @@ impl Committer {
 
     /// Works until the queue is closed.
     pub(crate) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let _end = ShutAtEnd(&shared.queue);
         while let Some(mut items) = self.shared.queue.take() {
             while let Some(item) = items.front() {
                 match self.make_room(item.span()) {

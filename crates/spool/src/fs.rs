@@ -60,6 +60,26 @@ pub(crate) fn read_exact(file: &dyn DiskFile, at: u64, len: u64, most: u64) -> i
     Ok(buf)
 }
 
+/// Reads like [`DiskFile::read_at`], but where the disk refuses a block, zeros stand for it: the rest can
+/// still be saved, and a checksum tells.
+pub(crate) fn read_around(file: &dyn DiskFile, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    if let Ok(count) = file.read_at(buf, at) {
+        return Ok(count);
+    }
+    let size = file.size()?;
+    let mut from = at;
+    for block in buf.chunks_mut(BAD_BLOCK) {
+        if file.read_at(block, from).is_err() {
+            block.fill(0);
+        }
+        from += block.len() as u64;
+    }
+    Ok(usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX).min(buf.len()))
+}
+
+/// Octets given up where one of them cannot be read.
+const BAD_BLOCK: usize = 4096;
+
 /// A directory of the operating system's file system.
 #[derive(Debug)]
 pub struct RealDisk {

@@ -165,8 +165,9 @@ impl Keeper {
     /// Makes a segment free, durably, and only then forgets it and what lies beside it.
     fn retire(&mut self, segment: &Arc<Segment>) -> io::Result<()> {
         let disk = self.shared.disk.as_ref();
-        // The committer never asks for other sizes.
-        let whole = segment.capacity == self.shared.options.segment_bytes && is_whole(segment)?;
+        // The committer never asks for other sizes; and a full disk must not keep a segment from going.
+        let usual = segment.capacity == self.shared.options.segment_bytes;
+        let whole = usual && is_whole(segment).unwrap_or(false);
         mark_free(segment.file.as_ref(), segment.capacity)?;
         self.shared.index().segments.remove(&segment.epoch);
         drop(disk.unlink(&state::path(segment.epoch)));

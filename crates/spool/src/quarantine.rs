@@ -1,7 +1,7 @@
 //! Sets aside what cannot be read: a copy and a note in `quarantine/`, and nothing of it in the queue.
 
 use crate::SpoolId;
-use crate::fs::{Disk, DiskFile};
+use crate::fs::{Disk, DiskFile, read_around};
 use crate::record::len;
 use crate::shared::{Shared, file_path};
 use crate::state;
@@ -26,7 +26,7 @@ pub(crate) fn put(
     let mut done = 0;
     while done < span {
         let part = buf.get_mut(..len((span - done).min(STEP))).unwrap_or_default();
-        let count = from.read_at(part, offset + done)?;
+        let count = read_around(from, part, offset + done)?;
         if count == 0 {
             break;
         }

@@ -3,7 +3,7 @@
 //! Recovery adds void entries, copies to quarantine and removes leftovers, and changes nothing else;
 //! so it can be cut off anywhere and begun again. What cannot be read never stops it.
 
-use crate::fs::{Disk, read_exact};
+use crate::fs::{Disk, read_around, read_exact};
 use crate::index::{Entry, Index, NEVER, Place, SegmentInfo};
 use crate::progress::Progress;
 use crate::record::{BLOCK, ChunkRef, HEADER, Header, Kind, Reader, SegmentHeader, decode_meta, len, short};
@@ -82,7 +82,7 @@ pub(crate) fn recover(disk: &dyn Disk) -> Result<Recovered, SpoolError> {
         recovery.load(&segment)?;
     }
     recovery.settle();
-    recovery.judge()?;
+    recovery.judge();
     recovery.files()?;
     recovery.write_states()?;
     recovery.sweep();
@@ -192,9 +192,11 @@ impl<'a> Recovery<'a> {
             self.pool.next_number = self.pool.next_number.max(number.wrapping_add(1));
             let file = self.disk.open(&path(number))?;
             let mut block = vec![0; len(BLOCK)];
-            let count = file.read_at(&mut block, 0)?;
-            block.truncate(count);
-            match SegmentHeader::decode(&block) {
+            let header = file.read_at(&mut block, 0).ok().and_then(|count| {
+                block.truncate(count);
+                SegmentHeader::decode(&block)
+            });
+            match header {
                 Some(header) if header.epoch == 0 => {
                     let capacity = header.capacity;
                     if capacity > 0 && file.size()? >= capacity {
@@ -232,7 +234,9 @@ impl<'a> Recovery<'a> {
         let mut says = Says::new();
         if segment.state.size() > 0 {
             let file = self.disk.open(&state::path(segment.epoch))?;
-            let bytes = read_exact(file.as_ref(), 0, file.size()?, u64::from(u32::MAX))?;
+            let mut bytes = vec![0; len(file.size()?.min(u64::from(u32::MAX)))];
+            let count = read_around(file.as_ref(), &mut bytes, 0)?;
+            bytes.truncate(count);
             for (place, entry) in decode_all(&bytes, segment.nonce) {
                 let last = says.entry(entry.offset).or_insert((place, entry.say.clone()));
                 // Settled and void are last words.
@@ -257,7 +261,7 @@ impl<'a> Recovery<'a> {
     /// What the segment's index file says, if there is a sound one.
     fn listed(&self, segment: &Segment) -> Result<Option<Vec<Listed>>, SpoolError> {
         let Ok(file) = self.disk.open(&index_path(segment.epoch)) else { return Ok(None) };
-        let bytes = read_exact(file.as_ref(), 0, file.size()?, u64::from(u32::MAX))?;
+        let bytes = read_exact(file.as_ref(), 0, file.size()?, u64::from(u32::MAX)).unwrap_or_default();
         Ok(summary::decode(&bytes, segment.epoch, segment.nonce))
     }
 
@@ -278,8 +282,8 @@ impl<'a> Recovery<'a> {
                 "segment epoch {}, octets {} to {}: no record can be read\n",
                 segment.epoch, gap.from, gap.to
             );
-            quarantine::put(self.disk, file, segment.epoch, gap.from, gap.to - gap.from, &note)?;
-            self.report.quarantined.push(note);
+            let copied = quarantine::put(self.disk, file, segment.epoch, gap.from, gap.to - gap.from, &note);
+            self.report.quarantined.push(told(note, &copied));
         }
         let mut records = Vec::new();
         for record in found {
@@ -362,30 +366,33 @@ impl<'a> Recovery<'a> {
     }
 
     /// Sets aside copies that cannot be used, unless nobody misses them.
-    fn judge(&mut self) -> Result<(), SpoolError> {
+    fn judge(&mut self) {
         for bad in std::mem::take(&mut self.unusable) {
             if self.index.entries.contains_key(&bad.id) {
                 self.report.doubles += 1;
             } else if bad.torn {
                 self.report.torn += 1;
             } else {
-                self.set_aside(&bad)?;
+                self.set_aside(&bad);
+                continue;
             }
             self.voids.push((bad.epoch, bad.offset));
         }
-        Ok(())
     }
 
-    fn set_aside(&mut self, bad: &Unusable) -> Result<(), SpoolError> {
-        let Some(info) = self.index.segments.get(&bad.epoch) else { return Ok(()) };
+    /// Copies it to quarantine. What cannot be copied now is met again at the next start.
+    fn set_aside(&mut self, bad: &Unusable) {
+        let Some(info) = self.index.segments.get(&bad.epoch) else { return };
         let note = quarantine::note(bad.id, bad.epoch, bad.offset, bad.why);
         let (offset, span) = (u64::from(bad.offset), u64::from(bad.span));
-        quarantine::put(self.disk, info.segment.file.as_ref(), bad.epoch, offset, span, &note)?;
-        if bad.file {
-            quarantine::keep_file(self.disk, bad.id);
+        let copied = quarantine::put(self.disk, info.segment.file.as_ref(), bad.epoch, offset, span, &note);
+        if copied.is_ok() {
+            if bad.file {
+                quarantine::keep_file(self.disk, bad.id);
+            }
+            self.voids.push((bad.epoch, bad.offset));
         }
-        self.report.quarantined.push(note);
-        Ok(())
+        self.report.quarantined.push(told(note, &copied));
     }
 
     /// Compares the files of large messages with the messages that want them.
@@ -405,9 +412,8 @@ impl<'a> Recovery<'a> {
             if !present.contains(&name) {
                 let (Entry { epoch, offset, span, .. }, file, torn) = (entry, false, false);
                 let why = "the file with its content is missing";
-                self.set_aside(&Unusable { epoch, offset, span, id, file, torn, why })?;
+                self.set_aside(&Unusable { epoch, offset, span, id, file, torn, why });
                 self.index.remove(id);
-                self.voids.push((epoch, offset));
             }
         }
         for name in leftover {
@@ -459,6 +465,14 @@ impl<'a> Recovery<'a> {
         if self.disk.unlink(path).is_ok() {
             self.report.leftovers += 1;
         }
+    }
+}
+
+/// The note for the report, with the reason where nothing could be copied.
+fn told(note: String, copied: &io::Result<()>) -> String {
+    match copied {
+        Ok(()) => note,
+        Err(error) => format!("{note}could not be copied to quarantine: {error}\n"),
     }
 }
 

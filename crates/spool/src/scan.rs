@@ -3,7 +3,7 @@
 //! Where no record begins the scan goes on at the next place one may begin. Memory is one window,
 //! whatever lengths the bytes claim.
 
-use crate::fs::DiskFile;
+use crate::fs::{DiskFile, read_around};
 use crate::record::{ALIGN, BLOCK, HEADER, Header, len};
 use std::io;
 
@@ -33,7 +33,7 @@ pub(crate) trait ReadAt {
 
 impl ReadAt for &dyn DiskFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        DiskFile::read_at(*self, buf, at)
+        read_around(*self, buf, at)
     }
 }
 

@@ -34,6 +34,8 @@ struct Node {
     pending: Vec<(usize, Vec<u8>)>,
     /// Writes whose flush failed.
     lost: Vec<(usize, Vec<u8>)>,
+    /// Where reads fail.
+    unreadable: std::ops::Range<usize>,
 }
 
 #[derive(Clone)]
@@ -144,6 +146,15 @@ impl SimDisk {
         world.nodes.push(Node { cache: content.clone(), durable: content, ..Node::default() });
         world.names.insert(path.to_owned(), at);
         world.durable_names.insert(path.to_owned(), at);
+    }
+
+    /// Lets every read fail that touches `range` of a file.
+    pub fn make_unreadable(&self, path: &str, range: std::ops::Range<usize>) {
+        let mut world = self.world();
+        let node = world.names.get(path).copied();
+        if let Some(node) = node.and_then(|node| world.nodes.get_mut(node)) {
+            node.unreadable = range;
+        }
     }
 
     /// All paths, sorted.
@@ -358,7 +369,11 @@ impl DiskFile for SimFile {
         if world.dead {
             return Err(power_lost());
         }
-        let content = world.nodes.get(self.node).and_then(|node| node.cache.get(at..)).unwrap_or_default();
+        let node = world.nodes.get(self.node);
+        if node.is_some_and(|node| at < node.unreadable.end && at + buf.len() > node.unreadable.start) {
+            return Err(fail(Fault::Io));
+        }
+        let content = node.and_then(|node| node.cache.get(at..)).unwrap_or_default();
         let len = buf.len().min(content.len());
         if let (Some(to), Some(from)) = (buf.get_mut(..len), content.get(..len)) {
             to.copy_from_slice(from);

@@ -151,6 +151,31 @@ fn a_full_disk_refuses_mail_and_lets_the_queue_drain() {
     assert_eq!(spool.status().messages, 0);
 }
 
+#[test]
+fn a_bad_sector_costs_one_message_and_not_the_start() {
+    let disk = SimDisk::new();
+    let arc: Arc<dyn Disk> = Arc::new(disk.clone());
+    let spool = open(&arc, tiny());
+    let ids: Vec<SpoolId> = (0..3).map(|key| put(&spool, key, 1_000, 1_000)).collect();
+    spool.close().unwrap();
+    drop(spool);
+    let disk = disk.crash(1);
+    let arc: Arc<dyn Disk> = Arc::new(disk.clone());
+    for path in disk.paths() {
+        if is_a(&path, "seg") && disk.content(&path).unwrap()[4096..].iter().any(|&byte| byte != 0) {
+            disk.make_unreadable(&path, 8192..8704);
+        }
+        if is_a(&path, "index") {
+            disk.replace(&path, Vec::new());
+        }
+    }
+    let (spool, report) = DiskSpool::open(arc, tiny()).unwrap();
+    assert_eq!(report.quarantined.len(), 1, "{report:?}");
+    assert!(spool.open(ids[1]).is_err());
+    assert_eq!(read(&spool, ids[0]).unwrap(), content(0, 1_000));
+    assert_eq!(read(&spool, ids[2]).unwrap(), content(2, 1_000));
+}
+
 /// Flips one bit in every place of the segment that holds three messages, one run for each place.
 #[test]
 fn damage_is_set_aside_and_harms_nothing_else() {
