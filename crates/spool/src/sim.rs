@@ -52,7 +52,7 @@ struct World {
     durable_names: BTreeMap<String, usize>,
     changes: Vec<(String, Change)>,
     calls: u64,
-    fault: Option<(u64, Fault)>,
+    faults: Vec<(u64, Fault)>,
     dead: bool,
     locked: bool,
     free: u64,
@@ -77,10 +77,11 @@ impl SimDisk {
         Self::default()
     }
 
-    /// Lets `fault` happen at the `call`th call from now on (1 is the next).
+    /// Lets `fault` happen at the `call`th call from now on (1 is the next), beside those already told.
     pub fn fail_at(&self, call: u64, fault: Fault) {
         let mut world = self.world();
-        world.fault = Some((world.calls.saturating_add(call), fault));
+        let at = world.calls.saturating_add(call);
+        world.faults.push((at, fault));
     }
 
     /// Calls made so far.
@@ -215,14 +216,11 @@ impl World {
             return Err(power_lost());
         }
         self.calls += 1;
-        match self.fault {
-            Some((at, Fault::PowerLoss)) if self.calls >= at => {
-                self.dead = true;
-                Err(power_lost())
-            }
-            Some((at, fault)) if self.calls == at => Ok(Some(fault)),
-            _ => Ok(None),
+        if self.faults.iter().any(|&(at, fault)| fault == Fault::PowerLoss && self.calls >= at) {
+            self.dead = true;
+            return Err(power_lost());
         }
+        Ok(self.faults.iter().find(|&&(at, _)| at == self.calls).map(|&(_, fault)| fault))
     }
 
     fn change(&mut self, dir: String, change: Change) {

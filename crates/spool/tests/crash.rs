@@ -233,3 +233,21 @@ fn an_error_at_every_call_costs_only_the_messages_of_that_flush() {
     }
     assert!(hits > 3, "the faults hit commits");
 }
+
+#[test]
+fn power_lost_soon_after_an_error() {
+    for call in calls(60) {
+        for after in if is_full() { 1..16 } else { 1 + call % 12..2 + call % 12 } {
+            let disk = SimDisk::new();
+            disk.fail_at(call, Fault::Io);
+            disk.fail_at(call + after, Fault::PowerLoss);
+            let ledger = run(&disk);
+            // Whoever was told 451 before tries again: the message must not be there too. The seeds keep
+            // all that was written, or a part.
+            for seed in [call * 4 + 1, call] {
+                let what = format!("error at call {call}, power lost {after} later, seed {seed}");
+                check(&disk.crash(seed), &ledger, &what);
+            }
+        }
+    }
+}
