@@ -107,7 +107,8 @@ impl SegmentHeader {
             return Some(Self { epoch: 0, nonce: 0, capacity: 0 });
         }
         let half = len(BLOCK) / 2;
-        let copies = [block.get(..half), block.get(half..)];
+        // The file may end behind the first copy, where the rest of its first write never came.
+        let copies = [Some(block), block.get(half..)];
         // They differ only after a torn write, to or from free; then the use counts, and holds nothing
         // that is not elsewhere too or was ever answered for.
         copies.into_iter().flatten().filter_map(Self::decode_copy).max_by_key(|header| header.epoch)
@@ -439,6 +440,7 @@ mod tests {
             block[bad * 512..][..512].fill(0xaa);
             assert_eq!(SegmentHeader::decode(&block), Some(header));
         }
+        assert_eq!(SegmentHeader::decode(&header.encode()[..512]), Some(header), "a file cut short");
         let mut block = header.encode();
         block[0] ^= 1;
         block[2048] ^= 1;

@@ -163,6 +163,8 @@ struct Inner {
     written: u32,
     backlog: Vec<u8>,
     dirty: bool,
+    /// A flush failed: what it covered is readable but not durable, and no later flush would write it.
+    suspect: bool,
     /// Whether the file's name still has to be made durable.
     unnamed: bool,
 }
@@ -207,6 +209,7 @@ impl StateFile {
                 return Ok(());
             }
             inner.write_out(disk, &self.path)?;
+            inner.write_again()?;
             inner.dirty = false;
             (inner.file.clone(), std::mem::take(&mut inner.unnamed))
         };
@@ -215,6 +218,7 @@ impl StateFile {
         if result.is_err() {
             let mut inner = self.inner();
             inner.dirty = true;
+            inner.suspect = true;
             inner.unnamed |= unnamed;
         }
         result
@@ -256,6 +260,15 @@ impl StateFile {
 }
 
 impl Inner {
+    /// After a failed flush: makes the whole file need writing once more.
+    fn write_again(&mut self) -> io::Result<()> {
+        let Some(file) = self.file.as_ref().filter(|_| self.suspect) else { return Ok(()) };
+        let all = read_exact(file.as_ref(), 0, u64::from(self.written), u64::from(NOWHERE))?;
+        file.write_at(&mut [IoSlice::new(&all)], 0)?;
+        self.suspect = false;
+        Ok(())
+    }
+
     fn write_out(&mut self, disk: &dyn Disk, path: &str) -> io::Result<()> {
         if self.backlog.is_empty() {
             return Ok(());
