@@ -4,7 +4,9 @@
 //! the end of content is 250, the message is ours; so [`Spool::commit`] resolves only after message
 //! and envelope are on stable storage. No clock is read and no async runtime is bound here.
 //!
-//! docs/spool.md has the states, the files and what a crash at each step leaves.
+//! [`DiskSpool`] is the store; [`memory::MemorySpool`] behaves the same without a disk, for tests.
+//! docs/spool.md has the states, the files and what a crash at each step leaves; [`sim`] has the disk
+//! that forgets, on which that table is tried.
 
 use postroad_proto::envelope::Envelope;
 use postroad_proto::reply::Refusal;
