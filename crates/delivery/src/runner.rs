@@ -42,11 +42,13 @@ pub struct RunnerSettings {
     pub batch: usize,
     /// When to try again.
     pub schedule: Schedule,
+    /// Begin with a pause: no round is done until [`Runner::resume`].
+    pub paused: bool,
 }
 
 impl Default for RunnerSettings {
     fn default() -> Self {
-        Self { workers: 2, batch: 256, schedule: Schedule::default() }
+        Self { workers: 2, batch: 256, schedule: Schedule::default(), paused: false }
     }
 }
 
@@ -248,6 +250,7 @@ impl Runner {
     pub fn start<S: Spool>(deliveries: Deliveries<S>) -> io::Result<Self> {
         let deliveries = Arc::new(deliveries);
         let control = Arc::new(Control::default());
+        lock(&control.state).paused = deliveries.settings.paused;
         let runner = Self { control: Arc::clone(&control) };
         let waker = Arc::clone(&control);
         deliveries.spool.on_due(Arc::new(move || waker.wake_one()));
