@@ -63,6 +63,19 @@ pub struct Deliveries<S> {
     unsettled: Mutex<BTreeSet<SpoolId>>,
 }
 
+/// The outcome as the queue keeps it. What waits is looked at by the operator alone, who needs the cause;
+/// what failed is told to the sender, who must not see it.
+fn for_the_queue(report: Report) -> Outcome {
+    match (report.outcome, report.cause) {
+        (Outcome::Deferred(refusal), Some(cause)) => {
+            let reply = refusal.reply();
+            let text = format!("{} ({cause})", reply.text());
+            Outcome::Deferred(Refusal::try_from(Reply::saying(reply.id(), text)).unwrap_or(refusal))
+        }
+        (outcome, _) => outcome,
+    }
+}
+
 impl<S: Spool> Deliveries<S> {
     /// Deliveries from `spool` by `agent`.
     pub fn new(
@@ -159,7 +172,7 @@ impl<S: Spool> Deliveries<S> {
         let next = next.unwrap_or(now);
         self.tell(&lease, &reports, now, next);
         let id = lease.id;
-        let outcomes: Vec<Outcome> = reports.into_iter().map(|report| report.outcome).collect();
+        let outcomes: Vec<Outcome> = reports.into_iter().map(for_the_queue).collect();
         let settled = self.spool.settle(lease, now, &outcomes, next);
         let mut unsettled = lock(&self.unsettled);
         match &settled {
