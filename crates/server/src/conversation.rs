@@ -8,7 +8,7 @@
 use crate::blame::{refusal, refuse};
 use crate::metrics::ReplyLabel;
 use crate::shared::{Active, Shared};
-use crate::shown::Addresses;
+use crate::shown::{Addresses, printable};
 use postroad_delivery::directory::final_recipients;
 use postroad_proto::addr::{ForwardPath, Mailbox};
 use postroad_proto::envelope::Envelope;
@@ -234,7 +234,8 @@ impl<S: Spool> Conversation<S> {
             .inc();
         if reply.code() >= 400 {
             let shown = Addresses::of(&self.active.config.log).reply(reply);
-            info!(peer = %self.peer, hello = ?self.session.hello().unwrap_or_default(), reply = %shown, "refused");
+            let hello = printable(self.session.hello().unwrap_or_default());
+            info!(peer = %self.peer, hello = %hello, reply = %shown, "refused");
         }
         self.polite = reply.id() == ReplyId::Goodbye;
         reply.write_to(&mut self.out);

@@ -111,7 +111,8 @@ impl Observer for Narrator {
         match event {
             Event::Delivered { id, recipient, agent, waited } => {
                 self.metrics.delivered.inc();
-                info!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, waited_ms = waited.as_millis(), "delivered");
+                let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+                info!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, waited_ms, "delivered");
             }
             Event::Deferred { id, recipient, agent, refusal, cause, next } => {
                 self.metrics.deferred.inc();

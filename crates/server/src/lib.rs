@@ -19,5 +19,5 @@ pub mod proxy;
 pub mod queue;
 pub mod server;
 mod shared;
-mod shown;
+pub mod shown;
 pub mod tls;

@@ -133,8 +133,11 @@ impl Server {
         let directory = deliver::directory(&config).map_err(StartError::Config)?;
         let mut inherited = Inherited::from_env();
         let mut sockets = Vec::new();
-        for listener in &config.listeners {
-            sockets.push((listener.address.clone(), bind(&listener.address, &mut inherited)?));
+        let in_data = |address: &ListenAddress| matches!(address, ListenAddress::Unix(path) if path.starts_with(&config.data));
+        let (later, first): (Vec<_>, Vec<_>) =
+            config.listeners.iter().map(|listener| &listener.address).partition(|address| in_data(address));
+        for address in first {
+            sockets.push((address.clone(), bind(address, &mut inherited)?));
         }
         let http = match config.http.listen {
             Some(address) => Some(TcpListener::bind(address).await.map_err(|error| StartError::Listen {
@@ -148,6 +151,9 @@ impl Server {
         let data = config.data.clone();
         std::fs::create_dir_all(&data)
             .map_err(|error| StartError::Directory { path: data.clone(), error })?;
+        for address in later {
+            sockets.push((address.clone(), bind(address, &mut inherited)?));
+        }
         // The spool's lock comes first: what is in the directory of another server is not ours to touch.
         let spool = Arc::new(open_spool(&config)?);
         let tls = Tls::load(&config, &clock)?.map(Arc::new);

@@ -1,4 +1,5 @@
-//! Mail addresses as the log shows them: whole, or without their local parts (`log.hide_addresses`).
+//! What peers said, as people may see it: escaped, and in the log with or without the local parts of
+//! addresses (`log.hide_addresses`).
 
 use postroad_proto::addr::Mailbox;
 use postroad_proto::reply::Reply;
@@ -7,6 +8,24 @@ use std::fmt;
 
 /// What stands for a local part that is left out.
 const HIDDEN: &str = "...";
+
+/// The text with every character escaped that is not simply there to be read: control characters, and
+/// those that reorder or hide what stands beside them.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().nth(1).is_none();
+    if text.chars().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::new();
+    for c in text.chars() {
+        if plain(c) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_unicode());
+        }
+    }
+    Cow::Owned(shown)
+}
 
 /// How addresses are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +45,7 @@ impl Addresses {
     /// An address.
     pub(crate) fn mailbox(self, mailbox: &Mailbox) -> impl fmt::Display {
         match self {
-            Self::Whole => mailbox.to_string(),
+            Self::Whole => printable(&mailbox.to_string()).into_owned(),
             Self::Hidden => format!("{HIDDEN}@{}", mailbox.domain()),
         }
     }
@@ -35,15 +54,15 @@ impl Addresses {
     pub(crate) fn reply(self, reply: &Reply) -> impl fmt::Display {
         let text = reply.to_string();
         match self {
-            Self::Whole => text,
-            Self::Hidden => hide(&text).into_owned(),
+            Self::Whole => printable(&text).into_owned(),
+            Self::Hidden => printable(&hide(&text)).into_owned(),
         }
     }
 
     /// Why something about a mailbox failed: names the files of its Maildir.
     pub(crate) fn cause<'a>(self, cause: &'a str, mailbox: &Mailbox) -> Cow<'a, str> {
         match self {
-            Self::Whole => Cow::Borrowed(cause),
+            Self::Whole => printable(cause),
             Self::Hidden => {
                 let local = mailbox.local();
                 let hidden = |part: &'_ str| {
@@ -56,7 +75,7 @@ impl Addresses {
                     }
                 };
                 let parts: Vec<String> = cause.split('/').map(hidden).collect();
-                Cow::Owned(hide(&parts.join("/")).into_owned())
+                Cow::Owned(printable(&hide(&parts.join("/"))).into_owned())
             }
         }
     }
@@ -102,6 +121,21 @@ mod tests {
             let hidden = Addresses::Hidden.reply(&reply).to_string();
             assert!(hidden.ends_with(shown), "{hidden}");
             assert!(Addresses::Whole.reply(&reply).to_string().ends_with(text));
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_read_is_shown_as_it_is() {
+        for text in ["", "Grüße, 例子! \"quoted\" it's \\ <a@b>", "e\u{301}"] {
+            let shown = printable(text);
+            assert!(shown == text || shown.is_ascii(), "{shown}");
+        }
+        for (text, shown) in [
+            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
+            ("two\r\nlines", "two\\u{d}\\u{a}lines"),
+            ("\u{9b}31m \u{202e}evil\u{200b}", "\\u{9b}31m \\u{202e}evil\\u{200b}"),
+        ] {
+            assert_eq!(printable(text), shown);
         }
     }
 

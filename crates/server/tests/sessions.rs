@@ -43,10 +43,10 @@ fn trace_lines_say_how_it_came() {
 #[test]
 fn lmtp_answers_for_each_recipient() {
     let listeners =
-        ["address = \"127.0.0.1:0\"\nkind = \"lmtp\"", "address = \"unix:lmtp.sock\"\nkind = \"lmtp\""];
+        ["address = \"127.0.0.1:0\"\nkind = \"lmtp\"", "address = \"unix:data/lmtp.sock\"\nkind = \"lmtp\""];
     let running = Running::start(&toml(&listeners, DOMAIN));
     let mut tcp = Client::greeted(running.address());
-    let mut unix = Client::unix(&running.dir.path().join("lmtp.sock"));
+    let mut unix = Client::unix(&running.dir.path().join("data/lmtp.sock"));
     unix.expect("220 mx.example.org LMTP Postroad");
     tcp.say("EHLO client.example", "502 5.5.1");
     lmtp(&mut tcp);
@@ -56,7 +56,7 @@ fn lmtp_answers_for_each_recipient() {
     assert!(mail[0].contains("with LMTP") && mail[0].contains("([127.0.0.1])"), "{}", mail[0]);
     assert!(mail[1].contains("with LMTP") && !mail[1].contains("127.0.0.1"), "{}", mail[1]);
     assert_eq!(running.mail("carol").len(), 2);
-    let socket = running.dir.path().join("lmtp.sock");
+    let socket = running.dir.path().join("data/lmtp.sock");
     let dir = running.stop();
     assert!(!socket.exists());
     drop(dir);
