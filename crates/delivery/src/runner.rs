@@ -44,11 +44,13 @@ pub struct RunnerSettings {
     pub batch: usize,
     /// When to try again.
     pub schedule: Schedule,
+    /// Begin with a pause: no round is done until [`Runner::resume`].
+    pub paused: bool,
 }
 
 impl Default for RunnerSettings {
     fn default() -> Self {
-        Self { workers: 2, batch: 256, schedule: Schedule::default() }
+        Self { workers: 2, batch: 256, schedule: Schedule::default(), paused: false }
     }
 }
 
@@ -61,6 +63,19 @@ pub struct Deliveries<S> {
     settings: RunnerSettings,
     /// Delivered, but the spool could not write it down: the agent has to look before it delivers again.
     unsettled: Mutex<BTreeSet<SpoolId>>,
+}
+
+/// The outcome as the queue keeps it. What waits is looked at by the operator alone, who needs the cause;
+/// what failed is told to the sender, who must not see it.
+fn for_the_queue(report: Report) -> Outcome {
+    match (report.outcome, report.cause) {
+        (Outcome::Deferred(refusal), Some(cause)) => {
+            let reply = refusal.reply();
+            let text = format!("{} ({cause})", reply.text());
+            Outcome::Deferred(Refusal::try_from(Reply::saying(reply.id(), text)).unwrap_or(refusal))
+        }
+        (outcome, _) => outcome,
+    }
 }
 
 impl<S: Spool> Deliveries<S> {
@@ -159,7 +174,7 @@ impl<S: Spool> Deliveries<S> {
         let next = next.unwrap_or(now);
         self.tell(&lease, &reports, now, next);
         let id = lease.id;
-        let outcomes: Vec<Outcome> = reports.into_iter().map(|report| report.outcome).collect();
+        let outcomes: Vec<Outcome> = reports.into_iter().map(for_the_queue).collect();
         let settled = self.spool.settle(lease, now, &outcomes, next);
         let mut unsettled = lock(&self.unsettled);
         match &settled {
@@ -250,6 +265,7 @@ impl Runner {
     pub fn start<S: Spool>(deliveries: Deliveries<S>) -> io::Result<Self> {
         let deliveries = Arc::new(deliveries);
         let control = Arc::new(Control::default());
+        lock(&control.state).paused = deliveries.settings.paused;
         let runner = Self { control: Arc::clone(&control) };
         let waker = Arc::clone(&control);
         deliveries.spool.on_due(Arc::new(move || waker.wake_one()));

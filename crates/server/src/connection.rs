@@ -56,11 +56,11 @@ enum End {
     StartTls,
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end; `has_spoken` tells whether the peer spoke before the greeting.
 pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
     accepted: Accepted<S>,
     mut stream: T,
-    pregreeted: bool,
+    has_spoken: fn(&T) -> bool,
 ) {
     let mut peer = Peer(accepted.peer);
     if accepted.settings.listener.proxy.is_some() {
@@ -72,13 +72,15 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
     let Accepted {
         running: Running { shared, mut stop, alive: _alive }, active, settings, mut place, ..
     } = accepted;
+    let implicit = settings.listener.tls == ListenerTls::Implicit;
+    // In TLS from the first octet the peer is the one to begin; a PROXY header has been read by now.
+    let pregreeted = !implicit && has_spoken(&stream);
     if let Some(reply) = unwelcome(&active, &settings, &mut place, peer, pregreeted) {
         shared.metrics.connections_refused.inc();
         info!(%peer, %reply, "refused");
         return Box::pin(say_and_close(&mut stream, &reply)).await;
     }
     let _counted = Counted::new(&shared);
-    let implicit = settings.listener.tls == ListenerTls::Implicit;
     let mut conversation = Conversation::new(Arc::clone(&shared), active, peer, Arc::clone(&settings.plain));
     if !implicit {
         match converse(&mut conversation, &mut stream, &mut stop).await {
@@ -144,11 +146,13 @@ async fn converse<S: Spool, T: Stream + ?Sized>(
     stream: &mut T,
     stop: &mut watch::Receiver<bool>,
 ) -> io::Result<End> {
-    let mut stopping = *stop.borrow();
-    if stopping {
-        conversation.shutdown();
-    }
+    let mut stopping = false;
     loop {
+        // Asked for here as well, so that a peer that never pauses learns of it too.
+        if !stopping && *stop.borrow() {
+            stopping = true;
+            conversation.shutdown();
+        }
         match conversation.step() {
             Next::Input => {}
             Next::Commit(draft, envelope) => {

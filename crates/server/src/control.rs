@@ -14,12 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Longest request in octets.
 const MAX_REQUEST: u64 = 4096;
 /// Longest answer in octets that a client takes: a page of a thousand messages with many recipients.
 const MAX_ANSWER: u64 = 256 << 20;
+/// Clients that are served at the same time; more wait.
+const CLIENTS: usize = 16;
 /// For one request and its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -108,15 +111,24 @@ impl ControlSocket {
         Ok(Self { listener, path })
     }
 
-    /// Answers one client after another, for as long as the future is polled.
+    /// Answers for as long as the future is polled; a client that says nothing holds up no other.
     pub(crate) async fn serve<S: Spool>(self, controls: Controls<S>) {
         let controls = Arc::new(controls);
+        let mut clients = JoinSet::new();
         loop {
+            if clients.len() >= CLIENTS {
+                // Each ends within its patience.
+                drop(clients.join_next().await);
+            }
+            while clients.try_join_next().is_some() {}
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    if let Ok(Err(error)) = timeout(PATIENCE, answer_one(stream, &controls)).await {
-                        tracing::debug!(%error, "a control connection broke");
-                    }
+                    let controls = Arc::clone(&controls);
+                    clients.spawn(async move {
+                        if let Ok(Err(error)) = timeout(PATIENCE, answer_one(stream, &controls)).await {
+                            tracing::debug!(%error, "a control connection broke");
+                        }
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the control socket could not accept");
@@ -128,12 +140,12 @@ impl ControlSocket {
 }
 
 async fn answer_one<S: Spool>(stream: UnixStream, controls: &Arc<Controls<S>>) -> io::Result<()> {
-    let mut line = String::new();
+    let mut line = Vec::new();
     let mut stream = tokio::io::BufReader::new(stream);
-    (&mut stream).take(MAX_REQUEST).read_line(&mut line).await?;
+    (&mut stream).take(MAX_REQUEST).read_until(b'\n', &mut line).await?;
     let controls = Arc::clone(controls);
     // Reading the queue reads the disk.
-    let answer = tokio::task::spawn_blocking(move || match serde_json::from_str(&line) {
+    let answer = tokio::task::spawn_blocking(move || match serde_json::from_slice(&line) {
         Ok(request) => answer(&controls, &request),
         Err(error) => Answer::Failed { why: format!("not a request: {error}") },
     });

@@ -8,6 +8,7 @@
 use crate::blame::{refusal, refuse};
 use crate::metrics::ReplyLabel;
 use crate::shared::{Active, Shared};
+use crate::shown::{Addresses, printable};
 use postroad_delivery::directory::final_recipients;
 use postroad_proto::addr::{ForwardPath, Mailbox};
 use postroad_proto::envelope::Envelope;
@@ -232,7 +233,9 @@ impl<S: Spool> Conversation<S> {
             .get_or_create(&ReplyLabel { reply: reply.id().name(), code: reply.code() })
             .inc();
         if reply.code() >= 400 {
-            info!(peer = %self.peer, hello = ?self.session.hello().unwrap_or_default(), %reply, "refused");
+            let shown = Addresses::of(&self.active.config.log).reply(reply);
+            let hello = printable(self.session.hello().unwrap_or_default());
+            info!(peer = %self.peer, hello = %hello, reply = %shown, "refused");
         }
         self.polite = reply.id() == ReplyId::Goodbye;
         reply.write_to(&mut self.out);

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Config, LineEnds};
 use crate::metrics::Metrics;
 use crate::shared::Room;
+use crate::shown::Addresses;
 use postroad_delivery::agent::maildir::{FlushBy, LineEnds as AgentLineEnds, MaildirAgent, MaildirSettings};
 use postroad_delivery::directory::{Alias, Directory, DirectorySettings, DomainSettings, Unlisted};
 use postroad_delivery::observer::{Event, Observer};
@@ -82,7 +83,8 @@ pub(crate) fn agent(config: &Config, directory: &Directory) -> Result<MaildirAge
 /// How the runner works.
 pub(crate) fn runner_settings(config: &Config) -> RunnerSettings {
     let schedule = Schedule::new(config.delivery.retry.clone(), config.delivery.expire).unwrap_or_default();
-    RunnerSettings { workers: config.delivery.workers, schedule, ..RunnerSettings::default() }
+    let (workers, paused) = (config.delivery.workers, config.delivery.paused);
+    RunnerSettings { workers, schedule, paused, ..RunnerSettings::default() }
 }
 
 /// Quotas at RCPT.
@@ -100,25 +102,28 @@ impl Room for QuotaRoom {
 /// Writes what came of attempts into log and metrics.
 pub(crate) struct Narrator {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) addresses: Addresses,
 }
 
 impl Observer for Narrator {
     fn observe(&self, event: &Event<'_>) {
+        let shown = self.addresses;
         match event {
             Event::Delivered { id, recipient, agent, waited } => {
                 self.metrics.delivered.inc();
-                info!(%id, recipient = %recipient.mailbox, agent, waited_ms = waited.as_millis(), "delivered");
+                let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+                info!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, waited_ms, "delivered");
             }
             Event::Deferred { id, recipient, agent, refusal, cause, next } => {
                 self.metrics.deferred.inc();
                 warn!(
-                    %id, recipient = %recipient.mailbox, agent, reply = %refusal.reply(), cause, next = %next.rfc3339(),
+                    %id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause, &recipient.mailbox)).as_deref(), next = %next.rfc3339(),
                     "deferred"
                 );
             }
             Event::Failed { id, recipient, agent, refusal, cause } => {
                 self.metrics.failed.inc();
-                error!(%id, recipient = %recipient.mailbox, agent, reply = %refusal.reply(), cause, "failed");
+                error!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause, &recipient.mailbox)).as_deref(), "failed");
             }
             Event::AgentBroke { ids, agent, cause } => {
                 self.metrics.panics.inc();

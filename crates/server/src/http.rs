@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use postroad_spool::Spool;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -20,6 +21,8 @@ use tokio::sync::Semaphore;
 const CONNECTIONS: usize = 32;
 /// For a request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a connection as a whole: one that does not read its answers must not keep its place.
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Answers for as long as the future is polled.
 pub(crate) async fn serve<S: Spool>(listener: TcpListener, shared: Arc<Shared<S>>) {
@@ -46,7 +49,7 @@ pub(crate) async fn serve<S: Spool>(listener: TcpListener, shared: Arc<Shared<S>
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_buf_size(16 << 10)
                 .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
+            if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
                 tracing::debug!(%error, "a metrics connection broke");
             }
         });
@@ -59,7 +62,8 @@ fn answer<S: Spool>(request: &Request<Incoming>, shared: &Shared<S>) -> Response
     }
     match request.uri().path() {
         "/metrics" => {
-            let mut response = text(StatusCode::OK, shared.metrics.render(&shared.spool.status()));
+            let in_memory = shared.in_flight.load(Ordering::Relaxed);
+            let mut response = text(StatusCode::OK, shared.metrics.render(&shared.spool.status(), in_memory));
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
             response

@@ -19,4 +19,5 @@ pub mod proxy;
 pub mod queue;
 pub mod server;
 mod shared;
+pub mod shown;
 pub mod tls;

@@ -173,19 +173,18 @@ fn begin<S: Spool>(running: &Running<S>, address: &ListenAddress, incoming: Inco
     let accepted = |peer| Accepted { running: running.clone(), active, settings, place, peer };
     match incoming {
         Incoming::Tcp(stream, peer) => {
-            let pregreeted = prepare(&stream);
-            tokio::spawn(serve(accepted(Some(peer)), stream, pregreeted));
+            // Replies leave in whole groups, so there is nothing to gather; a failure costs speed, no more.
+            drop(stream.set_nodelay(true));
+            tokio::spawn(serve(accepted(Some(peer)), stream, has_spoken));
         }
         Incoming::Unix(stream) => {
-            tokio::spawn(serve(accepted(None), stream, false));
+            tokio::spawn(serve(accepted(None), stream, |_trusted| false));
         }
     }
 }
 
-/// Sets the socket up; says whether the peer has spoken already.
-fn prepare(stream: &TcpStream) -> bool {
-    // Replies leave in whole groups, so there is nothing to gather; a failure costs speed, no more.
-    drop(stream.set_nodelay(true));
+/// Whether octets of the peer wait in the socket.
+fn has_spoken(stream: &TcpStream) -> bool {
     let mut octet = [MaybeUninit::uninit()];
     matches!(SockRef::from(stream).peek(&mut octet), Ok(1))
 }

@@ -35,7 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) delivered: Counter,
     pub(crate) deferred: Counter,
     pub(crate) failed: Counter,
-    pub(crate) content_in_memory: Gauge,
+    content_in_memory: Gauge,
     spool: SpoolGauges,
 }
 
@@ -108,9 +108,10 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// Everything as text, with the store as it is now.
-    pub(crate) fn render(&self, status: &Status) -> String {
+    /// Everything as text, with the store as it is now and the octets of content held in memory.
+    pub(crate) fn render(&self, status: &Status, in_memory: usize) -> String {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.content_in_memory.set(i64::try_from(in_memory).unwrap_or(i64::MAX));
         self.spool.messages.set(gauge(status.messages));
         self.spool.octets.set(gauge(status.bytes));
         self.spool.commits.inner().store(status.commits, Ordering::Relaxed);

@@ -6,7 +6,8 @@ use crate::control::{ControlSocket, Controls};
 use crate::deliver::{self, Narrator, QuotaRoom};
 use crate::listener::{self, Inherited, Running, Socketed};
 use crate::shared::{Active, ListenerSettings, Shared};
-use crate::tls::{Tls, TlsError};
+use crate::shown::Addresses;
+use crate::tls::{self, Tls, TlsError};
 use crate::{http, metrics::Metrics};
 use postroad_delivery::runner::{Deliveries, Runner, Stopped};
 use postroad_spool::fs::RealDisk;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +28,8 @@ use tracing::{error, info, warn};
 /// How often certificates are looked at for changes.
 const CERTIFICATE_WATCH: Duration = Duration::from_secs(10);
 
-/// Why the server did not start. Nothing was changed, but for the data directory being made.
+/// Why the server did not start. A port that is taken, a certificate that does not do or a spool that is
+/// not ours leave everything as it was, but for the data directory being made where there was none.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
@@ -103,6 +106,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     sessions_end: mpsc::Receiver<Infallible>,
     background: Vec<JoinHandle<()>>,
+    http_address: Option<SocketAddr>,
 }
 
 /// What reload works on.
@@ -111,12 +115,14 @@ struct Core {
     runner: Mutex<Option<Runner>>,
     listeners: Mutex<BTreeMap<ListenAddress, Accepting>>,
     reload: Reload,
+    /// Held while a reload runs: there is one at a time.
+    reloading: Mutex<()>,
     runtime: tokio::runtime::Handle,
 }
 
 /// An accept loop; dropped, it closes.
 struct Accepting {
-    local: Option<std::net::SocketAddr>,
+    local: Option<SocketAddr>,
     _close: oneshot::Sender<()>,
 }
 
@@ -126,22 +132,30 @@ impl Server {
         let directory = deliver::directory(&config).map_err(StartError::Config)?;
         let mut inherited = Inherited::from_env();
         let mut sockets = Vec::new();
-        for listener in &config.listeners {
-            sockets.push((listener.address.clone(), bind(&listener.address, &mut inherited)?));
+        let in_data = |address: &ListenAddress| matches!(address, ListenAddress::Unix(path) if path.starts_with(&config.data));
+        let (later, first): (Vec<_>, Vec<_>) =
+            config.listeners.iter().map(|listener| &listener.address).partition(|address| in_data(address));
+        for address in first {
+            sockets.push((address.clone(), bind(address, &mut inherited)?));
         }
         let http = match config.http.listen {
-            Some(address) => Some(
-                TcpListener::bind(address)
-                    .await
-                    .map_err(|error| StartError::Listen { address: address.to_string(), error })?,
-            ),
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|error| StartError::Listen {
+                address: format!("{address} (http.listen)"),
+                error,
+            })?),
             None => None,
         };
+        let http_address = http.as_ref().and_then(|listener| listener.local_addr().ok());
+        tls::check(&config)?;
         let data = config.data.clone();
         std::fs::create_dir_all(&data)
             .map_err(|error| StartError::Directory { path: data.clone(), error })?;
-        let tls = Tls::load(&config, &clock)?.map(Arc::new);
+        for address in later {
+            sockets.push((address.clone(), bind(address, &mut inherited)?));
+        }
+        // The spool's lock comes first: what is in the directory of another server is not ours to touch.
         let spool = Arc::new(open_spool(&config)?);
+        let tls = Tls::load(&config, &clock)?.map(Arc::new);
         let agent = Arc::new(deliver::agent(&config, &directory).map_err(StartError::Config)?);
         let room = Arc::new(QuotaRoom { agent: Arc::clone(&agent), clock });
         let metrics = Arc::new(Metrics::new());
@@ -161,6 +175,7 @@ impl Server {
             runner: Mutex::new(Some(runner)),
             listeners: Mutex::default(),
             reload,
+            reloading: Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
         });
         for (address, socket) in sockets {
@@ -174,7 +189,7 @@ impl Server {
         let controls =
             Controls { spool: Arc::clone(&shared.spool), reload: Box::new(move || for_control.reload()) };
         background.push(tokio::spawn(control.serve(controls)));
-        Ok(Self { core, stop, sessions_end, background })
+        Ok(Self { core, stop, sessions_end, background, http_address })
     }
 
     /// The addresses that are listened at, with the port the system chose where 0 was asked for.
@@ -186,6 +201,11 @@ impl Server {
                 accepting.local.map_or_else(|| address.to_string(), |local| local.to_string())
             })
             .collect()
+    }
+
+    /// The address of metrics and health, with the port the system chose where 0 was asked for.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
     }
 
     /// Reads the configuration again and puts it in force whole; on an error the one in force stays.
@@ -244,6 +264,7 @@ impl Core {
     }
 
     fn reload(&self) -> Result<(), String> {
+        let _alone = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let result = self.try_reload();
         match &result {
             Ok(()) => info!("the configuration was read again and is in force"),
@@ -262,6 +283,9 @@ impl Core {
         {
             return Err("data, [spool] and [http] cannot change while the server runs; restart it".to_owned());
         }
+        if config.log.format != old.config.log.format || config.log.level != old.config.log.level {
+            return Err("log.format and log.level cannot change while the server runs; restart it".to_owned());
+        }
         let directory = deliver::directory(&config)?;
         let agent = Arc::new(deliver::agent(&config, &directory)?);
         let tls = Tls::load(&config, &shared.clock).map_err(|error| error.to_string())?.map(Arc::new);
@@ -276,8 +300,11 @@ impl Core {
         // From here on nothing can fail but the threads of the runner.
         let runner = start_runner(&config, &shared.spool, Arc::clone(&agent), shared.clock, &shared.metrics)
             .map_err(|error| error.to_string())?;
-        let old_runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner).replace(runner);
-        drop(old_runner);
+        match &mut *self.runner.lock().unwrap_or_else(PoisonError::into_inner) {
+            // The old one finishes the rounds under way; what it has leased nobody else gets.
+            Some(current) => *current = runner,
+            None => return Err("the server is stopping".to_owned()),
+        }
         let room = Arc::new(QuotaRoom { agent, clock: shared.clock });
         let wanted: Vec<ListenAddress> = config.listeners.iter().map(|l| l.address.clone()).collect();
         let listeners = listener_settings(&config);
@@ -330,7 +357,7 @@ fn start_runner(
     clock: Clock,
     metrics: &Arc<Metrics>,
 ) -> Result<Runner, StartError> {
-    let narrator = Arc::new(Narrator { metrics: Arc::clone(metrics) });
+    let narrator = Arc::new(Narrator { metrics: Arc::clone(metrics), addresses: Addresses::of(&config.log) });
     let deliveries = Deliveries::new(
         Arc::clone(spool),
         agent,
@@ -338,11 +365,7 @@ fn start_runner(
         narrator,
         deliver::runner_settings(config),
     );
-    let runner = Runner::start(deliveries).map_err(StartError::System)?;
-    if config.delivery.paused {
-        runner.pause();
-    }
-    Ok(runner)
+    Runner::start(deliveries).map_err(StartError::System)
 }
 
 async fn watch_certificates<S: Spool>(shared: Arc<Shared<S>>) {

@@ -55,6 +55,21 @@ struct Files {
 
 static TLS13_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
+/// Whether the certificate files that the configuration names can be used. Makes nothing: where the
+/// certificate is to be made by the server, nothing can be said yet.
+pub(crate) fn check(config: &Config) -> Result<(), TlsError> {
+    let Identity::Files { certificate, key } = &config.tls.identity else { return Ok(()) };
+    let files = Files { certificate: certificate.clone(), key: key.clone() };
+    files.load(versions(config)).map(drop)
+}
+
+fn versions(config: &Config) -> &'static [&'static SupportedProtocolVersion] {
+    match config.tls.min_version {
+        TlsVersion::V1_2 => rustls::ALL_VERSIONS,
+        TlsVersion::V1_3 => TLS13_ALONE,
+    }
+}
+
 /// When the two files were last written, to see that they changed.
 type Stamp = [Option<SystemTime>; 2];
 
@@ -68,10 +83,7 @@ impl Tls {
             }
             Identity::SelfSigned => self_signed(config, clock)?,
         };
-        let versions = match config.tls.min_version {
-            TlsVersion::V1_2 => rustls::ALL_VERSIONS,
-            TlsVersion::V1_3 => TLS13_ALONE,
-        };
+        let versions = versions(config);
         let stamp = files.stamp();
         let loaded = files.load(versions)?;
         Ok(Some(Self { files, versions, current: RwLock::new((loaded, stamp)) }))

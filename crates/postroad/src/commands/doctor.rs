@@ -39,6 +39,10 @@ pub(crate) fn run(command: &Command) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    if config.data.exists() && !config.data.is_dir() {
+        eprintln!("postroad: {} is not a directory; name another with --data", config.data.display());
+        return Exit::CannotCreate;
+    }
     // Where nothing exists yet, the place where it will be made is what counts.
     let Some(dir) = config.data.ancestors().find(|dir| dir.is_dir()) else {
         eprintln!("postroad: {} does not exist, nor anything above it", config.data.display());

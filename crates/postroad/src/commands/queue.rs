@@ -2,12 +2,14 @@
 
 use super::config::ConfigArgs;
 use super::reload::{is_absent, no_server};
+use super::serve::exit_of;
 use crate::exit::Exit;
 use anstream::{eprintln, println};
 use postroad_server::config::Config;
 use postroad_server::control::{Answer, Request, ask};
 use postroad_server::queue::{self, Item};
 use postroad_server::server::open_spool;
+use postroad_server::shown::printable;
 use postroad_spool::{DiskSpool, SpoolId};
 
 #[derive(Debug, clap::Subcommand)]
@@ -107,7 +109,7 @@ impl Source {
                 let opened = open_spool(config).map(|spool| Self::Disk(Box::new(spool)));
                 opened.map_err(|error| {
                     eprintln!("postroad: {error}");
-                    Exit::Io
+                    exit_of(&error)
                 })
             }
             Err(error) => Err(no_server(&socket, &error)),
@@ -165,11 +167,11 @@ fn print_list(items: &[Item]) {
     for item in items {
         let waiting: Vec<_> =
             item.recipients.iter().filter(|recipient| recipient.state != "delivered").collect();
-        println!("{}  {}  {} octets  from <{}>", item.id, item.accepted, item.size, item.sender);
+        println!("{}  {}  {} octets  from <{}>", item.id, item.accepted, item.size, printable(&item.sender));
         for recipient in waiting {
             println!(
                 "    to <{}>: {}",
-                recipient.mailbox,
+                printable(&recipient.mailbox),
                 why(item, &recipient.state, recipient.reason.as_deref())
             );
         }
@@ -182,26 +184,33 @@ fn print_list(items: &[Item]) {
 
 fn print_item(item: &Item) {
     println!("message    {}", item.id);
-    println!("from       <{}>", item.sender);
+    println!("from       <{}>", printable(&item.sender));
     println!("accepted   {}", item.accepted);
     println!("size       {} octets", item.size);
     println!("attempts   {}", item.attempts);
     println!("next       {}", item.due.as_deref().unwrap_or("none is due"));
     for recipient in &item.recipients {
-        let original =
-            recipient.original.as_ref().map(|written| format!(" (sent to <{written}>)")).unwrap_or_default();
+        let original = recipient
+            .original
+            .as_ref()
+            .map(|written| format!(" (sent to <{}>)", printable(written)))
+            .unwrap_or_default();
         let reason = recipient.reason.as_deref();
-        println!("to         <{}>{original}: {}", recipient.mailbox, why(item, &recipient.state, reason));
+        println!(
+            "to         <{}>{original}: {}",
+            printable(&recipient.mailbox),
+            why(item, &recipient.state, reason)
+        );
     }
 }
 
 /// The state of a recipient in words.
 fn why(item: &Item, state: &str, reason: Option<&str>) -> String {
-    let reason = reason.unwrap_or("no reason was written down");
+    let reason = printable(reason.unwrap_or("no reason was written down"));
     match (state, &item.due) {
         ("new", Some(due)) => format!("waits for its first attempt, due {due}"),
         ("new", None) => "is being delivered".to_owned(),
-        ("deferred", Some(due)) => format!("{reason}; next attempt {due}, {} made", item.attempts),
+        ("deferred", Some(due)) => format!("{reason}; next attempt {due}, {} made so far", item.attempts),
         ("deferred", None) => format!("{reason}; is being tried again"),
         ("delivered", _) => "delivered".to_owned(),
         ("failed", _) => format!("given up: {reason}"),

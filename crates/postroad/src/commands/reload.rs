@@ -21,7 +21,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Exit {
     let config = match args.sources.load() {
         Ok(config) => config,
-        Err(exit) => return exit,
+        Err(exit) => {
+            eprintln!("Nothing was reloaded: the configuration in force stays.");
+            return exit;
+        }
     };
     match ask(&config.control_socket(), &Request::Reload) {
         Ok(Answer::Done) => {

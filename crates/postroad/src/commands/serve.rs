@@ -91,7 +91,8 @@ async fn serve(loaded: Loaded, sources: Sources) -> Exit {
     Exit::Done
 }
 
-fn exit_of(error: &StartError) -> Exit {
+/// How to exit where the server, or only its spool, cannot be opened.
+pub(crate) fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Config(_) | StartError::Spool { error: SpoolError::TooNew { .. }, .. } => Exit::Config,
         StartError::Listen { error, .. } if error.kind() == ErrorKind::PermissionDenied => Exit::NoPermission,
@@ -112,7 +113,7 @@ fn say_where(server: &Server, config: &Config, local: bool) {
     if config.delivery.paused {
         println!("  delivery       is paused: mail waits in the queue");
     }
-    if let Some(http) = config.http.listen {
+    if let Some(http) = server.http_address() {
         println!("  metrics        http://{http}/metrics, health at /health/ready");
     }
     if local && let Some(first) = addresses.first() {

@@ -259,10 +259,12 @@ fn resolve_listener(reader: &mut Reader, written: WrittenListener, tls: Option<&
 fn overlaps(reader: &mut Reader, listeners: &[(usize, &ListenAddress)]) {
     let clash = |a: &ListenAddress, b: &ListenAddress| match (a, b) {
         (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
-            a.port() == b.port()
-                && a.port() != 0
-                && a.is_ipv4() == b.is_ipv4()
-                && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+            // The same address with port 0 twice is two sockets to the system, and one name to us.
+            a == b
+                || a.port() == b.port()
+                    && a.port() != 0
+                    && a.is_ipv4() == b.is_ipv4()
+                    && (a.ip().is_unspecified() || b.ip().is_unspecified())
         }
         (a, b) => a == b,
     };

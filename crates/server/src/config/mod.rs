@@ -6,7 +6,7 @@
 //! same [`Sources`] again: a failure leaves the configuration in force untouched.
 //!
 //! [`Loaded::probe`] then looks whether the files and directories that are named are there, without
-//! creating anything. Whether a certificate fits its key is found out where it is used.
+//! creating anything, and whether the certificate goes with its key.
 
 mod check;
 mod domains;

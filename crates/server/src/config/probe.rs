@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use super::types::{Identity, ListenAddress};
 use super::{Loaded, Origin};
+use crate::tls;
 use rustix::fs::{Access, access};
 use std::fs::File;
 use std::io::Read;
@@ -12,20 +13,33 @@ impl Loaded {
     /// Reports files that cannot be read and directories that cannot be used by the user who asks.
     pub fn probe(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut look = |key: &str, fault: Option<String>| {
+        let look = |problems: &mut Vec<Problem>, key: &str, fault: Option<String>| {
             if let Some(fault) = fault {
                 let at = self.settings.get(key).map_or(Origin::Default, |setting| setting.origin.clone());
                 problems.push(Problem::new(at, format!("{key}: {fault}")));
             }
         };
-        look("data", directory(&self.config.data));
+        look(&mut problems, "data", directory(&self.config.data));
         if let Identity::Files { certificate, key } = &self.config.tls.identity {
-            look("tls.certificate", pem(certificate));
-            look("tls.key", pem(key));
+            look(&mut problems, "tls.certificate", pem(certificate));
+            look(&mut problems, "tls.key", pem(key));
+        }
+        if problems.is_empty()
+            && let Err(fault) = tls::check(&self.config)
+        {
+            let at = self
+                .settings
+                .get("tls.certificate")
+                .map_or(Origin::Default, |setting| setting.origin.clone());
+            problems.push(Problem::new(at, format!("tls.certificate: {fault}")));
         }
         for (number, listener) in self.config.listeners.iter().enumerate() {
             if let ListenAddress::Unix(socket) = &listener.address {
-                look(&format!("listener.{number}.address"), socket.parent().and_then(directory));
+                look(
+                    &mut problems,
+                    &format!("listener.{number}.address"),
+                    socket.parent().and_then(directory),
+                );
             }
         }
         problems
