@@ -1,7 +1,6 @@
 //! Postroad: an SMTP server that never loses a message it accepted, and that can always say why.
 //!
-//! The command line. Exit codes are those of `sysexits.h`: 64 for a wrong command line, 66 for a file
-//! that cannot be read, 78 for a wrong configuration.
+//! The command line. Exit codes are those of `sysexits.h`; docs/operations.md has the table.
 
 #![allow(
     clippy::print_stdout,

@@ -137,8 +137,8 @@ section! {
         connections: usize as Count<1, 1_000_000> = 20000;
         /// Connections at the same time from one address. Loopback addresses are not counted.
         connections_per_address: usize as Count<1, 1_000_000> = 100;
-        /// Memory for content that is being received; beyond it content goes to disk early, and then
-        /// MAIL and RCPT get 452 4.3.1.
+        /// Memory for content that is being received; beyond it content goes to disk early, and
+        /// MAIL gets 452 4.3.1.
         content_memory: u64 as Bytes<{ MIB }, { TIB }> = "256MiB";
         /// For a TLS handshake.
         tls_handshake_timeout: Duration as Span<1, { HOUR }> = "1m";
@@ -183,7 +183,7 @@ section! {
 
 section! {
     /// Messages that are not as RFC 5322 wants them: `"accept"` takes no notice, `"note"` writes it
-    /// into the record, `"refuse"` answers 554 5.6.0.
+    /// into the log at level debug, `"refuse"` answers 554 5.6.0.
     pub struct Content = "content" {
         /// No `From:` (RFC 5322 §3.6).
         missing_from: Judgement as Choice<Judgement> = "note";
