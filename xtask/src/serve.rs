@@ -28,15 +28,19 @@ impl Server {
     pub fn start(binary: &Path, data: &Path, settings: &[&str]) -> io::Result<Self> {
         // The port is free until the server takes it; nothing else on loopback hunts for ports.
         let addr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let log = data.with_extension("log");
-        let out = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new(binary);
         command.arg("serve").arg("--listen").arg(addr.to_string()).arg("--data").arg(data);
         for setting in settings {
             command.arg("--set").arg(setting);
         }
+        Self::spawn(command, addr, &data.with_extension("log"))
+    }
+
+    /// Runs the command and waits until the server greets at `addr`. What it prints is appended to `log`.
+    pub fn spawn(mut command: Command, addr: SocketAddr, log: &Path) -> io::Result<Self> {
+        let out = File::options().create(true).append(true).open(log)?;
         let child = command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()?;
-        let mut server = Self { child, addr, log };
+        let mut server = Self { child, addr, log: log.into() };
         server.wait_for_greeting()?;
         Ok(server)
     }
