@@ -41,7 +41,7 @@ impl Site {
              [[listener]]\naddress = \"{starttls}\"\ntls = \"starttls\"\n\
              [[listener]]\naddress = \"{implicit}\"\ntls = \"implicit\"\n\
              [tls]\nself_signed = true\n\
-             [delivery]\nmaildir = \"{{data}}/mail/{{local}}\"\n",
+             [delivery]\nmaildir = \"{{data}}/mail/{{domain}}/{{local}}\"\n",
             data = folder.path().join("data")
         );
         std::fs::write(&file, text).unwrap();
@@ -75,8 +75,7 @@ impl Site {
             String::from_utf8_lossy(&output.stdout).chars().take(4000).collect::<String>(),
             String::from_utf8_lossy(&output.stderr)
         );
-        let local = recipient.split('@').next().unwrap();
-        let stored = self.only_file(name, local);
+        let stored = self.only_file(name, &folder_name(recipient));
         let trace = stored.strip_suffix(message.as_slice());
         let Some(trace) = trace else {
             let at = first_difference(&stored, &message);
@@ -90,8 +89,8 @@ impl Site {
         assert!(trace.contains("Received:"), "{name}: no Received field");
     }
 
-    fn only_file(&self, name: &str, local: &str) -> Vec<u8> {
-        let folder = self.folder.path().join("data/mail").join(local).join("new");
+    fn only_file(&self, name: &str, mailbox: &str) -> Vec<u8> {
+        let folder = self.folder.path().join("data/mail/example.test").join(mailbox).join("new");
         let begun = Instant::now();
         loop {
             let files: Vec<PathBuf> = std::fs::read_dir(&folder)
@@ -105,6 +104,12 @@ impl Site {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The folder of a mailbox: its local part, with `%` and two digits for octets that need it.
+fn folder_name(recipient: &str) -> String {
+    let local = recipient.split('@').next().unwrap();
+    local.bytes().map(|octet| if octet.is_ascii() { char::from(octet).to_string() } else { format!("%{octet:02x}") }).collect()
 }
 
 /// Where two octet strings part, seen from the end of the header on.
@@ -199,8 +204,12 @@ fn swaks() {
             Transport::StartTls => drop(command.arg("--tls")),
             Transport::Implicit => drop(command.arg("--tls-on-connect")),
         }
+        // It ends the last line itself.
+        let octets = std::fs::read(file).unwrap();
+        let unended = file.with_extension("swaks");
+        std::fs::write(&unended, octets.strip_suffix(b"\r\n").unwrap()).unwrap();
         command.args(["--from", "a@sender.example", "--to", recipient, "--data"]);
-        command.arg(format!("@{}", file.display()));
+        command.arg(format!("@{}", unended.display()));
         command
     };
     for transport in TRANSPORTS {
