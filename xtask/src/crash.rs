@@ -217,7 +217,8 @@ impl Field {
 fn start(binary: &Path, data: &Path, paused: &str) -> io::Result<Server> {
     let paused = format!("delivery.paused={paused}");
     // A Maildir for each recipient, so that each copy says whose it is; room enough on any disk.
-    let settings = [paused.as_str(), "delivery.maildir={data}/mail/{domain}/{local}", "delivery.retry=[\"1s\"]"];
+    let settings =
+        [paused.as_str(), "delivery.maildir={data}/mail/{domain}/{local}", "delivery.retry=[\"1s\"]"];
     Server::start(binary, data, &settings)
 }
 

@@ -100,7 +100,11 @@ impl Site {
                 return std::fs::read(file).unwrap();
             }
             assert!(files.is_empty(), "{name}: {} files in place of one", files.len());
-            assert!(begun.elapsed() < Duration::from_secs(60), "{name}: nothing arrived in {}", folder.display());
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "{name}: nothing arrived in {}",
+                folder.display()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -109,7 +113,10 @@ impl Site {
 /// The folder of a mailbox: its local part, with `%` and two digits for octets that need it.
 fn folder_name(recipient: &str) -> String {
     let local = recipient.split('@').next().unwrap();
-    local.bytes().map(|octet| if octet.is_ascii() { char::from(octet).to_string() } else { format!("%{octet:02x}") }).collect()
+    local
+        .bytes()
+        .map(|octet| if octet.is_ascii() { char::from(octet).to_string() } else { format!("%{octet:02x}") })
+        .collect()
 }
 
 /// Where two octet strings part, seen from the end of the header on.
@@ -117,15 +124,17 @@ fn first_difference(stored: &[u8], sent: &[u8]) -> String {
     let begin = stored.windows(6).position(|window| window == b"From: ").unwrap_or(0);
     let stored = stored.get(begin..).unwrap_or_default();
     let at = stored.iter().zip(sent).take_while(|(a, b)| a == b).count();
-    let shown = |octets: &[u8]| octets.get(at..).unwrap_or_default().iter().take(60).copied().collect::<Vec<_>>();
+    let shown =
+        |octets: &[u8]| octets.get(at..).unwrap_or_default().iter().take(60).copied().collect::<Vec<_>>();
     format!("at {at}: stored {} sent {}", shown(stored).escape_ascii(), shown(sent).escape_ascii())
 }
 
 /// A message with lines that begin with dots, and all of printable US-ASCII but what swaks replaces.
 fn message(size: usize) -> Vec<u8> {
-    let mut out = b"From: <a@sender.example>\r\nTo: <b@example.test>\r\nDate: Sun, 22 Nov 2026 00:00:00 +0000\r\n\
+    let mut out =
+        b"From: <a@sender.example>\r\nTo: <b@example.test>\r\nDate: Sun, 22 Nov 2026 00:00:00 +0000\r\n\
         Message-ID: <1@sender.example>\r\nSubject: interop\r\n\r\n.\r\n..\r\n.a line\r\n"
-        .to_vec();
+            .to_vec();
     let letters = || (b' '..=b'~').filter(|octet| !b"%\\".contains(octet)).cycle();
     let mut next = letters();
     for width in (1..78).cycle() {
@@ -158,7 +167,9 @@ fn smtplib() {
         for (what, size) in [("small", 500), ("large", LARGE)] {
             let name = format!("{what}-{transport:?}").to_lowercase();
             let recipient = format!("{name}@example.test");
-            site.deliver(&name, &recipient, size, |file| send(transport, "a@sender.example", &recipient, file));
+            site.deliver(&name, &recipient, size, |file| {
+                send(transport, "a@sender.example", &recipient, file)
+            });
         }
     }
     let recipient = "büro@example.test";
@@ -184,11 +195,15 @@ fn curl() {
         for (what, size) in [("small", 500), ("large", LARGE)] {
             let name = format!("{what}-{transport:?}").to_lowercase();
             let recipient = format!("{name}@example.test");
-            site.deliver(&name, &recipient, size, |file| send(transport, "a@sender.example", &recipient, file));
+            site.deliver(&name, &recipient, size, |file| {
+                send(transport, "a@sender.example", &recipient, file)
+            });
         }
     }
     let recipient = "büro@example.test";
-    site.deliver("utf8", recipient, 500, |file| send(Transport::Plain, "用户@sender.example", recipient, file));
+    site.deliver("utf8", recipient, 500, |file| {
+        send(Transport::Plain, "用户@sender.example", recipient, file)
+    });
 }
 
 /// swaks does not speak SMTPUTF8.

@@ -5,6 +5,7 @@
 //! found.
 #![allow(clippy::panic, reason = "a broken promise is reported by a panic, which is what fuzzing looks for")]
 
+mod client;
 mod content;
 mod parsers;
 mod session;
@@ -28,6 +29,10 @@ pub const ALL: &[Target] = &[
     Target { name: "content", run: content::content },
     Target { name: "session", run: session::session },
     Target { name: "bdat", run: session::bdat },
+    Target { name: "client", run: client::client },
+    Target { name: "spool", run: parsers::spool },
+    Target { name: "proxy", run: parsers::proxy },
+    Target { name: "config", run: parsers::config },
 ];
 
 /// Calls the target of this name.

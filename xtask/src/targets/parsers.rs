@@ -4,6 +4,7 @@ use postroad_proto::addr::{Domain, ForwardPath, Mailbox, ReversePath};
 use postroad_proto::command;
 use postroad_proto::message::header::Scan;
 use postroad_proto::reply::EnhancedCode;
+use postroad_server::proxy;
 
 /// Addresses: what parses prints as something that parses to the same.
 pub(super) fn address(input: &[u8]) {
@@ -51,6 +52,33 @@ pub(super) fn header(input: &[u8]) {
         cut.push(piece);
     }
     assert_eq!(whole.summary(), cut.summary());
+}
+
+/// A segment or a state file of the spool, as a disk may have left it.
+pub(super) fn spool(input: &[u8]) {
+    let found = postroad_spool::fuzz_decode(input);
+    assert!(found <= input.len(), "{found} records in {} octets", input.len());
+}
+
+/// The PROXY header: nothing is taken that did not come, and more octets do not change a header.
+pub(super) fn proxy(input: &[u8]) {
+    if let Ok(Some(header)) = proxy::parse(input) {
+        assert!(header.length <= input.len());
+        assert_eq!(proxy::parse(input.get(..header.length).unwrap_or_default()), Ok(Some(header)));
+    }
+}
+
+/// A configuration file: every fault is a sentence that can be shown.
+pub(super) fn config(input: &[u8]) {
+    match postroad_server::config::fuzz_parse(input) {
+        Ok(_loaded) => {}
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            for problem in problems {
+                assert!(!problem.to_string().contains('\0'));
+            }
+        }
+    }
 }
 
 /// Every line has a code, the same one, and ends by CRLF; none is over 512 octets (RFC 5321 §4.2.1
