@@ -8,8 +8,8 @@ fn kills_under_load_lose_nothing() {
     let summary = run(&Plan {
         binary: env!("CARGO_BIN_EXE_postroad").into(),
         kills: 10,
-        check_every: 5,
-        sessions: 4,
+        check_every: 10,
+        sessions: 8,
         seed: 1,
         progress: Progress::Silent,
     })
