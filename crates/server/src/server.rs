@@ -341,7 +341,8 @@ pub fn open_spool(config: &Config) -> Result<DiskSpool, StartError> {
         ring_bytes_max: config.spool.ring,
         ..Options::default()
     };
-    let (spool, report) = DiskSpool::open(Arc::new(RealDisk::new(&path)), options)
+    let disk = RealDisk::new(&path).with_flush_delay(Duration::from_millis(config.spool.flush_delay_ms));
+    let (spool, report) = DiskSpool::open(Arc::new(disk), options)
         .map_err(|error| StartError::Spool { path, error })?;
     info!(messages = report.messages, clean = report.clean, torn = report.torn, "the spool is open");
     for note in &report.quarantined {

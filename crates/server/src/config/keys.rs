@@ -232,6 +232,9 @@ section! {
         reserve: u64 as Bytes<0, { 1024 * TIB }> = "512MiB";
         /// The most that the log of incoming messages may take on disk.
         ring: u64 as Bytes<{ 16 * MIB }, { TIB }> = "1GiB";
+        /// Milliseconds that each flush takes longer than the disk needs: for measuring how the server
+        /// does on a slow disk. Leave it at 0 everywhere else.
+        flush_delay_ms: u64 as Number<0, 10_000> = 0;
     }
 }
 
