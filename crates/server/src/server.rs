@@ -342,8 +342,8 @@ pub fn open_spool(config: &Config) -> Result<DiskSpool, StartError> {
         ..Options::default()
     };
     let disk = RealDisk::new(&path).with_flush_delay(Duration::from_millis(config.spool.flush_delay_ms));
-    let (spool, report) = DiskSpool::open(Arc::new(disk), options)
-        .map_err(|error| StartError::Spool { path, error })?;
+    let (spool, report) =
+        DiskSpool::open(Arc::new(disk), options).map_err(|error| StartError::Spool { path, error })?;
     info!(messages = report.messages, clean = report.clean, torn = report.torn, "the spool is open");
     for note in &report.quarantined {
         error!(note, "a record of the spool cannot be read and was set aside");
