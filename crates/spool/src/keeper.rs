@@ -13,6 +13,7 @@ use crate::segment::{READY, Segment, index_path, is_whole, make_growing, make_pr
 use crate::shared::{Shared, file_path, now};
 use crate::state::{self, NOWHERE, Say};
 use crate::{ids, segment, summary};
+use std::cmp::Reverse;
 use std::io::{self, IoSlice};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -50,6 +51,16 @@ struct Moved {
     old: Entry,
     from: Arc<Segment>,
     to: Entry,
+}
+
+/// What happened to a message while it was copied.
+enum Change {
+    /// Its state is another.
+    Progress,
+    /// It lies in another place already.
+    Moved,
+    /// It is done or was discarded.
+    Gone,
 }
 
 impl Keeper {
@@ -241,8 +252,16 @@ impl Keeper {
         Ok(())
     }
 
-    /// Messages with their record or a chunk in a segment, and octets they take.
+    /// Messages with their record or a chunk in a segment, each once, and octets they take.
     fn survivors(&self, epoch: u64) -> Vec<(SpoolId, u64)> {
+        let mut found = self.with_chunk_or_record(epoch);
+        // In the order of acceptance, and a message with both only once.
+        found.sort_unstable_by_key(|&(id, octets)| (id, Reverse(octets)));
+        found.dedup_by_key(|&mut (id, _)| id);
+        found
+    }
+
+    fn with_chunk_or_record(&self, epoch: u64) -> Vec<(SpoolId, u64)> {
         let mut found = Vec::new();
         let listed = {
             let index = self.shared.index();
@@ -413,8 +432,8 @@ impl Keeper {
             {
                 let mut index = self.shared.index();
                 for mut copy in moved {
-                    let current = index.entries.get(&copy.id).copied().filter(|entry| entry.is_at(&copy.old));
-                    match current {
+                    match index.entries.get(&copy.id).copied() {
+                        Some(entry) if !entry.is_at(&copy.old) => changed.push((copy, Change::Moved)),
                         Some(entry) if entry.state_at == copy.old.state_at => {
                             let info = index.segments.get_mut(&copy.to.epoch);
                             if let Some(records) = info.and_then(|info| info.records.as_mut()) {
@@ -425,9 +444,9 @@ impl Keeper {
                         }
                         Some(entry) => {
                             copy.old = entry;
-                            changed.push((copy, true));
+                            changed.push((copy, Change::Progress));
                         }
-                        None => changed.push((copy, false)),
+                        None => changed.push((copy, Change::Gone)),
                     }
                 }
             }
@@ -458,17 +477,26 @@ impl Keeper {
     }
 
     /// Writes down what became of messages since they were copied; gives those that still wait.
-    fn write_changes(&self, cold: &Segment, changed: Vec<(Moved, bool)>) -> io::Result<Vec<Moved>> {
+    fn write_changes(&self, cold: &Segment, changed: Vec<(Moved, Change)>) -> io::Result<Vec<Moved>> {
         let mut rest = Vec::new();
-        for (mut copy, alive) in changed {
-            if alive {
-                copy.to.state_at = match copy.from.state.progress(copy.old.state_at) {
-                    Some(progress) => append(&self.shared, cold, copy.to.offset, Say::Progress(progress))?,
-                    None => NOWHERE,
-                };
-                rest.push(copy);
-            } else {
-                append(&self.shared, cold, copy.to.offset, Say::Settled)?;
+        for (mut copy, change) in changed {
+            match change {
+                Change::Progress => {
+                    copy.to.state_at = match copy.from.state.progress(copy.old.state_at) {
+                        Some(progress) => {
+                            append(&self.shared, cold, copy.to.offset, Say::Progress(progress))?
+                        }
+                        None => NOWHERE,
+                    };
+                    rest.push(copy);
+                }
+                // The message lives elsewhere: only this copy of it must never count.
+                Change::Moved => {
+                    append(&self.shared, cold, copy.to.offset, Say::Void)?;
+                }
+                Change::Gone => {
+                    append(&self.shared, cold, copy.to.offset, Say::Settled)?;
+                }
             }
         }
         cold.state.flush(self.shared.disk.as_ref())?;
