@@ -148,3 +148,21 @@ fn newest(dir: &Path) -> (std::path::PathBuf, Vec<u8>) {
     fs::write(&path, text.replace(&digits, "4711")).unwrap();
     (path, before)
 }
+
+#[test]
+fn a_queue_of_another_user_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(Serving::with_config(dir.path(), GOOD).stop(), 0);
+    if !rustix::process::geteuid().is_root() {
+        // Only root can give files away; what is left to see is that the owner may look.
+        assert_eq!(run(dir.path(), &["queue", "list", "--config", "postroad.toml"]).code, 0);
+        return;
+    }
+    std::os::unix::fs::chown(dir.path().join("data/spool"), Some(4711), None).unwrap();
+    fails_with(
+        dir.path(),
+        &["queue", "list", "--config", "postroad.toml"],
+        77,
+        &["data/spool", "4711", "run this as that user"],
+    );
+}

@@ -64,7 +64,8 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
 ) {
     let mut peer = Peer(accepted.peer);
     if accepted.settings.listener.proxy.is_some() {
-        match Box::pin(proxied(&accepted, &mut stream)).await {
+        let header = until_stop(accepted.running.stop.clone(), proxied(&accepted, &mut stream));
+        match Box::pin(header).await.unwrap_or_else(|| Err("the server stops".into())) {
             Ok(true_peer) => peer = Peer(true_peer.or(accepted.peer)),
             Err(error) => return info!(%peer, %error, "closed"),
         }
@@ -90,10 +91,8 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
         }
     }
     let inside_tls = async move {
-        let Some((mut stream, secured)) = handshake(stream, conversation.active(), &shared, peer).await
-        else {
-            return;
-        };
+        let handshake = until_stop(stop.clone(), handshake(stream, conversation.active(), &shared, peer));
+        let Some((mut stream, secured)) = handshake.await.flatten() else { return };
         let offer = Arc::clone(&settings.secured);
         conversation.secure(offer, secured, if implicit { Greeting::Due } else { Greeting::Given });
         if let Err(error) = converse(&mut conversation, &mut *stream, &mut stop).await {
@@ -101,6 +100,15 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
         }
     };
     Box::pin(inside_tls).await;
+}
+
+/// Goes on until the server stops: for what comes before a session can be told of the stop.
+async fn until_stop<T>(mut stop: watch::Receiver<bool>, run: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = run => Some(done),
+        _ = stop.wait_for(|stopping| *stopping) => None,
+    }
 }
 
 /// What the peer is told instead of a greeting, if anything.

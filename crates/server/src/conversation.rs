@@ -265,8 +265,15 @@ impl<S: Spool> Conversation<S> {
     }
 
     fn may_receive(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
+        let postmaster;
+        let meant = if *path == ForwardPath::Postmaster {
+            postmaster = ForwardPath::Mailbox(self.active.config.postmaster.clone());
+            &postmaster
+        } else {
+            path
+        };
         let mailboxes =
-            self.active.directory.resolve(path).mailboxes().map_err(|refusal| named(&refusal, path))?;
+            self.active.directory.resolve(meant).mailboxes().map_err(|refusal| named(&refusal, path))?;
         let size = self.session.transaction().and_then(postroad_proto::server::Transaction::declared_size);
         if let [mailbox] = mailboxes.as_slice()
             && let Some(refusal) = self.active.room.refusal(mailbox, size)

@@ -120,10 +120,15 @@ struct Core {
     runtime: tokio::runtime::Handle,
 }
 
+/// How long a reload waits for a listener to be closed, so that the next one can open it again.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// An accept loop; dropped, it closes.
 struct Accepting {
     local: Option<SocketAddr>,
-    _close: oneshot::Sender<()>,
+    close: oneshot::Sender<()>,
+    /// Disconnected once the loop has ended and its socket is closed.
+    closed: std::sync::mpsc::Receiver<Infallible>,
 }
 
 impl Server {
@@ -255,12 +260,17 @@ impl Server {
 
 impl Core {
     fn accept(&self, address: ListenAddress, socket: Socketed) {
-        let (close, closed) = oneshot::channel();
+        let (close, wanted) = oneshot::channel();
+        let (open, closed) = std::sync::mpsc::channel();
         let local = socket.local();
         info!(address = %local.map_or_else(|| address.to_string(), |local| local.to_string()), "listening");
-        self.runtime.spawn(listener::accept(self.running.clone(), socket, address.clone(), closed));
+        let accepting = listener::accept(self.running.clone(), socket, address.clone(), wanted);
+        self.runtime.spawn(async move {
+            accepting.await;
+            drop::<std::sync::mpsc::Sender<Infallible>>(open);
+        });
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.insert(address, Accepting { local, _close: close });
+        listeners.insert(address, Accepting { local, close, closed });
     }
 
     fn reload(&self) -> Result<(), String> {
@@ -268,7 +278,10 @@ impl Core {
         let result = self.try_reload();
         match &result {
             Ok(()) => info!("the configuration was read again and is in force"),
-            Err(why) => error!(%why, "the configuration was not taken; the one in force stays"),
+            Err(why) => {
+                let why = why.replace('\n', "; ");
+                error!(%why, "the configuration was not taken; the one in force stays");
+            }
         }
         result
     }
@@ -309,14 +322,25 @@ impl Core {
         let wanted: Vec<ListenAddress> = config.listeners.iter().map(|l| l.address.clone()).collect();
         let listeners = listener_settings(&config);
         shared.activate(Active { config, directory, room, tls, listeners });
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|address, _| wanted.contains(address));
+        self.close_all_but(&wanted);
         for (address, socket) in fresh {
             self.accept(address, socket);
         }
         Ok(())
+    }
+
+    fn close_all_but(&self, wanted: &[ListenAddress]) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwanted: Vec<Accepting> = listeners
+            .extract_if(.., |address, _| !wanted.contains(address))
+            .map(|(_, accepting)| accepting)
+            .collect();
+        drop(listeners);
+        for Accepting { close, closed, .. } in unwanted {
+            drop(close);
+            // It is closed, or will be: both are all we want.
+            let Err(_closed_or_late) = closed.recv_timeout(CLOSING);
+        }
     }
 }
 

@@ -292,3 +292,43 @@ fn one_mailbox_that_cannot_be_made_is_retried_alone() {
     assert_eq!(running.mail("carol").len(), 1);
     assert!(running.metric("postroad_deferred_total") >= 1.0);
 }
+
+#[test]
+fn a_listener_can_be_closed_and_opened_again_at_once() {
+    let first = "address = \"127.0.0.1:0\"";
+    let running = Running::start(&toml(&[first], DOMAIN));
+    // A port that is free, to be asked for by number.
+    let free = std::net::TcpListener::bind("127.0.0.4:0").unwrap().local_addr().unwrap();
+    let beside = format!("address = \"{free}\"");
+    let socket = "address = \"unix:lmtp.sock\"\nkind = \"lmtp\"";
+    for _ in 0..20 {
+        running.reload(&toml(&[first, &beside, socket], DOMAIN)).unwrap();
+        Client::greeted(free).say("NOOP", "250");
+        Client::unix(&running.dir.path().join("lmtp.sock")).expect("220");
+        running.reload(&toml(&[first], DOMAIN)).unwrap();
+        assert!(std::net::TcpStream::connect(free).is_err());
+        assert!(!running.dir.path().join("lmtp.sock").exists());
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_who_has_no_session_yet() {
+    let proxied = "address = \"127.0.0.1:0\"\nproxy = \"required\"\nproxy_from = [\"127.0.0.0/8\"]";
+    let implicit = "address = \"127.0.0.2:0\"\ntls = \"implicit\"";
+    let starttls = "address = \"127.0.0.3:0\"";
+    let rest = format!("{DOMAIN}[tls]\nself_signed = true\n[limits]\nstop_timeout = \"1h\"\n");
+    let mut running = Running::start(&toml(&[proxied, implicit, starttls], &rest));
+    let mut half_header = Client::connect(running.address_at("127.0.0.1"));
+    half_header.send("PROXY TC");
+    let mut half_hello = Client::connect(running.address_at("127.0.0.2"));
+    half_hello.send(b"\x16\x03\x01");
+    let mut between = Client::greeted(running.address_at("127.0.0.3"));
+    between.say("EHLO client.example", "250");
+    between.say("STARTTLS", "220");
+    eventually("all are there", || running.metric("postroad_connections_total") == 3.0);
+    let stopping = running.stopping();
+    running.wait_for(stopping);
+    half_header.closed();
+    half_hello.closed();
+    between.closed();
+}

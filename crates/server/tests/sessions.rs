@@ -82,11 +82,13 @@ fn who_gets_what() {
     let domains = "[domain.\"example.org\"]\nmailboxes = [\"bob\", \"carol\"]\n\
                    aliases = { postmaster = [\"bob\"], team = [\"bob\", \"carol\", \"sub\"], sub = [\"carol\"] }\n\
                    [domain.\"example.net\"]\nmailboxes = [\"eve\", \"postmaster\"]\ncatch_all = \"eve\"\nplus = \"\"\n";
-    let running = Running::start(&toml(&["address = \"127.0.0.1:0\""], domains));
+    let text = toml(&["address = \"127.0.0.1:0\""], domains);
+    let running = Running::start(&format!("postmaster = \"eve@example.net\"\n{text}"));
     let mut client = running.client();
     client.deliver(&["team@example.org"], "team");
     client.deliver(&["Bob+lists@Example.ORG"], "plus");
-    client.deliver(&["Postmaster"], "postmaster");
+    client.deliver(&["postmaster@example.org"], "of example.org");
+    client.deliver(&["Postmaster"], "of nowhere");
     client.deliver(&["anyone+at-all@example.net"], "catch-all");
     client.deliver(&["team@example.org", "bob@example.org", "bob+x@example.org"], "once");
     client.say("MAIL FROM:<alice@client.example>", "250");
@@ -102,9 +104,10 @@ fn who_gets_what() {
     assert_eq!(bodies(running.mail("carol")), ["team", "once"]);
     let bob = running.mail("bob");
     assert!(bob[0].contains("X-Original-To: team@example.org\r\n"), "{}", bob[0]);
-    assert_eq!(bodies(bob)[..2], ["team", "plus"]);
+    assert_eq!(bodies(bob), ["team", "plus", "of example.org", "once"]);
     let eve = support::mail_in(&running.dir.path().join("data/mail/example.net/eve"));
-    assert!(eve.iter().any(|mail| mail.contains("X-Original-To: anyone+at-all@example.net")), "{eve:?}");
+    assert!(eve[1].contains("X-Original-To: anyone+at-all@example.net"), "{eve:?}");
+    assert_eq!(bodies(eve), ["of nowhere", "catch-all"]);
 }
 
 #[test]
