@@ -72,7 +72,9 @@ fn a_port_that_is_taken() {
     fails(dir.path(), &GOOD.replace("127.0.0.1:0", "fd:smtp"), 69, &["fd:smtp", "service manager"]);
     let socket =
         GOOD.replace("address = \"127.0.0.1:0\"", "address = \"unix:postroad.toml\"\nkind = \"lmtp\"");
-    fails(dir.path(), &socket, 69, &["postroad.toml", "in use"]);
+    fails(dir.path(), &socket, 69, &["postroad.toml", "in use", "a file of another kind"]);
+    let nowhere = socket.replace("unix:postroad.toml", "unix:no/such.sock");
+    fails(dir.path(), &nowhere, 69, &["no/such.sock", "its directory is not there"]);
 }
 
 #[test]
@@ -91,6 +93,13 @@ fn a_place_that_cannot_be_used() {
     fs::create_dir(dir.join("data")).unwrap();
     fs::write(dir.join("data/spool"), "a file").unwrap();
     fails(dir, GOOD, 74, &["data/spool", "directory"]);
+    fs::remove_file(dir.join("data/spool")).unwrap();
+    fs::write(dir.join("data/mail"), "a file").unwrap();
+    // The spool is there by then, empty, as any start makes it.
+    fs::write(dir.join("postroad.toml"), GOOD).unwrap();
+    let told = run(dir, &["serve", "--config", "postroad.toml"]);
+    assert_eq!(told.code, 78, "{}", told.err);
+    assert!(told.err.contains("delivery.maildir") && told.err.contains("data/mail"), "{}", told.err);
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub(crate) fn directory(config: &Config) -> Result<Directory, String> {
 pub(crate) fn agent(config: &Config, directory: &Directory) -> Result<MaildirAgent, String> {
     let delivery = &config.delivery;
     let template = delivery.maildir.within(&config.data);
+    let place = template.to_string();
     let limit = |value: u64| (value > 0).then_some(value);
     let quota = Quota { bytes: limit(delivery.quota_bytes), messages: limit(delivery.quota_messages) };
     let overrides = config.domains.values().flat_map(|domain| {
@@ -77,7 +78,8 @@ pub(crate) fn agent(config: &Config, directory: &Directory) -> Result<MaildirAge
         flush_by: FlushBy::default(),
         full_is_permanent_after: delivery.quota_permanent_after,
     };
-    MaildirAgent::open(settings).map_err(|error| format!("delivery.maildir: {error}"))
+    MaildirAgent::open(settings)
+        .map_err(|error| format!("delivery.maildir: the directory of {place} cannot be made: {error}"))
 }
 
 /// How the runner works.

@@ -17,7 +17,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -66,7 +67,12 @@ impl fmt::Display for StartError {
             Self::Config(why) => f.write_str(why),
             Self::Listen { address, error } => {
                 write!(f, "cannot listen at {address}: {error}")?;
-                f.write_str(if error.kind() == io::ErrorKind::AddrInUse {
+                let is_file = address.starts_with("unix:");
+                f.write_str(if is_file && error.kind() == io::ErrorKind::AddrInUse {
+                    "; another program listens there, or it is a file of another kind: stop it, or name another path"
+                } else if is_file && error.kind() == io::ErrorKind::NotFound {
+                    "; its directory is not there: make it and give it to the user that runs postroad"
+                } else if error.kind() == io::ErrorKind::AddrInUse {
                     "; another program has the port: stop it, or choose another with --listen or listener.address"
                 } else if error.kind() == io::ErrorKind::PermissionDenied {
                     "; a port below 1024 needs CAP_NET_BIND_SERVICE or a socket from the service manager"
@@ -153,8 +159,7 @@ impl Server {
         let http_address = http.as_ref().and_then(|listener| listener.local_addr().ok());
         tls::check(&config)?;
         let data = config.data.clone();
-        std::fs::create_dir_all(&data)
-            .map_err(|error| StartError::Directory { path: data.clone(), error })?;
+        make_data(&data).map_err(|error| StartError::Directory { path: data.clone(), error })?;
         for address in later {
             sockets.push((address.clone(), bind(address, &mut inherited)?));
         }
@@ -341,6 +346,17 @@ impl Core {
             // It is closed, or will be: both are all we want.
             let Err(_closed_or_late) = closed.recv_timeout(CLOSING);
         }
+    }
+}
+
+/// Makes the data directory where there is none: mail in it is for the server's user alone.
+fn make_data(data: &Path) -> io::Result<()> {
+    if let Some(above) = data.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(data) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && data.is_dir() => Ok(()),
+        made => made,
     }
 }
 

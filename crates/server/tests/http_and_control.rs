@@ -114,6 +114,8 @@ fn the_control_socket_is_for_its_owner_and_takes_any_garbage() {
     let running = Running::start(&plain(""));
     let mode = std::fs::metadata(running.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    let mode = std::fs::metadata(running.dir.path().join("data")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
     // Silent clients hold up nobody.
     let silent: Vec<UnixStream> = (0..8).map(|_| control(&running)).collect();
     let requests: [&[u8]; 6] = [

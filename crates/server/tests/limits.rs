@@ -120,6 +120,16 @@ fn the_proxy_header_names_the_peer() {
     next.expect("220");
 }
 
+#[test]
+fn a_proxy_that_says_nothing_is_let_go() {
+    let running = Running::start(&toml(&[PROXIED], DOMAIN));
+    let mut silent = Client::connect(running.address());
+    let mut slow = Client::connect(running.address());
+    slow.send("PROXY TCP4 192.0.2.7");
+    silent.closed();
+    slow.closed();
+}
+
 /// What a peer is told that has spoken before the server even looked: one thread runs both sides, so
 /// that the server cannot look too early.
 fn spoke_first(listener: &str, first: &[u8]) -> String {
