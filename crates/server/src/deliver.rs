@@ -119,19 +119,19 @@ impl Observer for Narrator {
             Event::Deferred { id, recipient, agent, refusal, cause, next } => {
                 self.metrics.deferred.inc();
                 warn!(
-                    %id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause, &recipient.mailbox)).as_deref(), next = %next.rfc3339(),
+                    %id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause)).as_deref(), next = %next.rfc3339(),
                     "deferred"
                 );
             }
             Event::Failed { id, recipient, agent, refusal, cause } => {
                 self.metrics.failed.inc();
-                error!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause, &recipient.mailbox)).as_deref(), "failed");
+                error!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause)).as_deref(), "failed");
             }
             Event::AgentBroke { ids, agent, cause } => {
                 self.metrics.panics.inc();
-                error!(?ids, agent, cause, "a fault of this program; please report it");
+                error!(?ids, agent, cause = %shown.cause(cause), "a fault of this program; please report it");
             }
-            Event::SpoolTrouble { cause } => error!(cause, "the spool had trouble"),
+            Event::SpoolTrouble { cause } => error!(cause = %shown.cause(cause), "the spool had trouble"),
             unknown => warn!(?unknown, "an event this server does not know"),
         }
     }
