@@ -26,6 +26,9 @@ use tracing::{debug, info};
 
 /// Octets read at once.
 const READ: usize = 64 << 10;
+/// Octets read at once where commands are awaited: the replies to them are many times their size, and
+/// stand in memory until they are written.
+const READ_COMMANDS: usize = 8 << 10;
 /// For a write that makes no progress: the client does not read its replies.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
 /// For what a peer still sends after we closed our side, so that it sees our last reply.
@@ -205,9 +208,10 @@ async fn read<S: Spool, T: Stream + ?Sized>(
     stream: &mut T,
     conversation: &mut Conversation<S>,
 ) -> io::Result<usize> {
+    let most = if conversation.takes_content() { READ } else { READ_COMMANDS };
     poll_fn(|cx| {
         BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
+            let mut buffer = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) => {
                     conversation.input(buffer.filled());

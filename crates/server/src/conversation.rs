@@ -145,6 +145,11 @@ impl<S: Spool> Conversation<S> {
         self.shared.clock.instant(self.session.deadline())
     }
 
+    /// Whether content is what comes next.
+    pub(crate) fn takes_content(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.draft.is_some())
+    }
+
     /// What is to be written.
     pub(crate) fn take_out(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)

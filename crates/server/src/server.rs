@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -126,7 +127,8 @@ struct Core {
     runtime: tokio::runtime::Handle,
 }
 
-/// How long a reload waits for a listener to be closed, so that the next one can open it again.
+/// How long a reload waits for what it replaces: for a listener to be closed, so that the next reload can
+/// open it again, and for deliveries under way.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// An accept loop; dropped, it closes.
@@ -318,11 +320,10 @@ impl Core {
         // From here on nothing can fail but the threads of the runner.
         let runner = start_runner(&config, &shared.spool, Arc::clone(&agent), shared.clock, &shared.metrics)
             .map_err(|error| error.to_string())?;
-        match &mut *self.runner.lock().unwrap_or_else(PoisonError::into_inner) {
-            // The old one finishes the rounds under way; what it has leased nobody else gets.
-            Some(current) => *current = runner,
+        let old_runner = match &mut *self.runner.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(current) => mem::replace(current, runner),
             None => return Err("the server is stopping".to_owned()),
-        }
+        };
         let room = Arc::new(QuotaRoom { agent, clock: shared.clock });
         let wanted: Vec<ListenAddress> = config.listeners.iter().map(|l| l.address.clone()).collect();
         let listeners = listener_settings(&config);
@@ -330,6 +331,10 @@ impl Core {
         self.close_all_but(&wanted);
         for (address, socket) in fresh {
             self.accept(address, socket);
+        }
+        // What it has leased nobody else gets, so that it may also take longer.
+        if old_runner.stop(CLOSING) == Stopped::Late {
+            info!("deliveries that began before the reload are still under way");
         }
         Ok(())
     }

@@ -332,3 +332,22 @@ fn a_stop_does_not_wait_for_who_has_no_session_yet() {
     half_hello.closed();
     between.closed();
 }
+
+#[test]
+fn a_reload_holds_the_mail_and_lets_it_go() {
+    let running = Running::start(&plain(""));
+    running.client().deliver(&["bob@example.org"], "before");
+    assert_eq!(running.mail("bob").len(), 1);
+    running.reload(&plain("[delivery]\npaused = true\n")).unwrap();
+    let mut client = running.client();
+    let id = client.deliver(&["bob@example.org"], "held");
+    // What another thread would have delivered by now is still there, untried.
+    for _ in 0..5 {
+        client.deliver(&["carol@example.org"], "held as well");
+        running.reload(&plain("[delivery]\npaused = true\nworkers = 2\n")).unwrap();
+    }
+    let queue = running.queue();
+    assert_eq!((queue.len(), queue[0].id.as_str(), queue[0].attempts), (6, id.as_str(), 0));
+    running.reload(&plain("")).unwrap();
+    assert_eq!((running.mail("bob").len(), running.mail("carol").len()), (2, 5));
+}
