@@ -72,7 +72,9 @@ fn a_port_that_is_taken() {
     fails(dir.path(), &GOOD.replace("127.0.0.1:0", "fd:smtp"), 69, &["fd:smtp", "service manager"]);
     let socket =
         GOOD.replace("address = \"127.0.0.1:0\"", "address = \"unix:postroad.toml\"\nkind = \"lmtp\"");
-    fails(dir.path(), &socket, 69, &["postroad.toml", "in use"]);
+    fails(dir.path(), &socket, 69, &["postroad.toml", "in use", "a file of another kind"]);
+    let nowhere = socket.replace("unix:postroad.toml", "unix:no/such.sock");
+    fails(dir.path(), &nowhere, 69, &["no/such.sock", "its directory is not there"]);
 }
 
 #[test]
@@ -91,6 +93,13 @@ fn a_place_that_cannot_be_used() {
     fs::create_dir(dir.join("data")).unwrap();
     fs::write(dir.join("data/spool"), "a file").unwrap();
     fails(dir, GOOD, 74, &["data/spool", "directory"]);
+    fs::remove_file(dir.join("data/spool")).unwrap();
+    fs::write(dir.join("data/mail"), "a file").unwrap();
+    // The spool is there by then, empty, as any start makes it.
+    fs::write(dir.join("postroad.toml"), GOOD).unwrap();
+    let told = run(dir, &["serve", "--config", "postroad.toml"]);
+    assert_eq!(told.code, 78, "{}", told.err);
+    assert!(told.err.contains("delivery.maildir") && told.err.contains("data/mail"), "{}", told.err);
 }
 
 #[test]
@@ -147,4 +156,22 @@ fn newest(dir: &Path) -> (std::path::PathBuf, Vec<u8>) {
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
     fs::write(&path, text.replace(&digits, "4711")).unwrap();
     (path, before)
+}
+
+#[test]
+fn a_queue_of_another_user_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(Serving::with_config(dir.path(), GOOD).stop(), 0);
+    if !rustix::process::geteuid().is_root() {
+        // Only root can give files away; what is left to see is that the owner may look.
+        assert_eq!(run(dir.path(), &["queue", "list", "--config", "postroad.toml"]).code, 0);
+        return;
+    }
+    std::os::unix::fs::chown(dir.path().join("data/spool"), Some(4711), None).unwrap();
+    fails_with(
+        dir.path(),
+        &["queue", "list", "--config", "postroad.toml"],
+        77,
+        &["data/spool", "4711", "run this as that user"],
+    );
 }

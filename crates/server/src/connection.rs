@@ -26,6 +26,9 @@ use tracing::{debug, info};
 
 /// Octets read at once.
 const READ: usize = 64 << 10;
+/// Octets read at once where commands are awaited: the replies to them are many times their size, and
+/// stand in memory until they are written.
+const READ_COMMANDS: usize = 8 << 10;
 /// For a write that makes no progress: the client does not read its replies.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(5);
 /// For what a peer still sends after we closed our side, so that it sees our last reply.
@@ -64,7 +67,8 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
 ) {
     let mut peer = Peer(accepted.peer);
     if accepted.settings.listener.proxy.is_some() {
-        match Box::pin(proxied(&accepted, &mut stream)).await {
+        let header = until_stop(accepted.running.stop.clone(), proxied(&accepted, &mut stream));
+        match Box::pin(header).await.unwrap_or_else(|| Err("the server stops".into())) {
             Ok(true_peer) => peer = Peer(true_peer.or(accepted.peer)),
             Err(error) => return info!(%peer, %error, "closed"),
         }
@@ -90,10 +94,8 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
         }
     }
     let inside_tls = async move {
-        let Some((mut stream, secured)) = handshake(stream, conversation.active(), &shared, peer).await
-        else {
-            return;
-        };
+        let handshake = until_stop(stop.clone(), handshake(stream, conversation.active(), &shared, peer));
+        let Some((mut stream, secured)) = handshake.await.flatten() else { return };
         let offer = Arc::clone(&settings.secured);
         conversation.secure(offer, secured, if implicit { Greeting::Due } else { Greeting::Given });
         if let Err(error) = converse(&mut conversation, &mut *stream, &mut stop).await {
@@ -101,6 +103,15 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
         }
     };
     Box::pin(inside_tls).await;
+}
+
+/// Goes on until the server stops: for what comes before a session can be told of the stop.
+async fn until_stop<T>(mut stop: watch::Receiver<bool>, run: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = run => Some(done),
+        _ = stop.wait_for(|stopping| *stopping) => None,
+    }
 }
 
 /// What the peer is told instead of a greeting, if anything.
@@ -197,9 +208,10 @@ async fn read<S: Spool, T: Stream + ?Sized>(
     stream: &mut T,
     conversation: &mut Conversation<S>,
 ) -> io::Result<usize> {
+    let most = if conversation.takes_content() { READ } else { READ_COMMANDS };
     poll_fn(|cx| {
         BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
+            let mut buffer = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) => {
                     conversation.input(buffer.filled());

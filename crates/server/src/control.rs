@@ -76,8 +76,14 @@ pub fn ask(socket: &Path, request: &Request) -> io::Result<Answer> {
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    match BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut answer) {
+        Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed without an answer")),
+        Ok(_) => Ok(serde_json::from_str(&answer)?),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {} s", PATIENCE.as_secs())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What a request may do to the server.

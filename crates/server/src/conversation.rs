@@ -145,6 +145,11 @@ impl<S: Spool> Conversation<S> {
         self.shared.clock.instant(self.session.deadline())
     }
 
+    /// Whether content is what comes next.
+    pub(crate) fn takes_content(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.draft.is_some())
+    }
+
     /// What is to be written.
     pub(crate) fn take_out(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
@@ -265,8 +270,15 @@ impl<S: Spool> Conversation<S> {
     }
 
     fn may_receive(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
+        let postmaster;
+        let meant = if *path == ForwardPath::Postmaster {
+            postmaster = ForwardPath::Mailbox(self.active.config.postmaster.clone());
+            &postmaster
+        } else {
+            path
+        };
         let mailboxes =
-            self.active.directory.resolve(path).mailboxes().map_err(|refusal| named(&refusal, path))?;
+            self.active.directory.resolve(meant).mailboxes().map_err(|refusal| named(&refusal, path))?;
         let size = self.session.transaction().and_then(postroad_proto::server::Transaction::declared_size);
         if let [mailbox] = mailboxes.as_slice()
             && let Some(refusal) = self.active.room.refusal(mailbox, size)

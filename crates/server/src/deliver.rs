@@ -57,6 +57,7 @@ pub(crate) fn directory(config: &Config) -> Result<Directory, String> {
 pub(crate) fn agent(config: &Config, directory: &Directory) -> Result<MaildirAgent, String> {
     let delivery = &config.delivery;
     let template = delivery.maildir.within(&config.data);
+    let place = template.to_string();
     let limit = |value: u64| (value > 0).then_some(value);
     let quota = Quota { bytes: limit(delivery.quota_bytes), messages: limit(delivery.quota_messages) };
     let overrides = config.domains.values().flat_map(|domain| {
@@ -77,7 +78,8 @@ pub(crate) fn agent(config: &Config, directory: &Directory) -> Result<MaildirAge
         flush_by: FlushBy::default(),
         full_is_permanent_after: delivery.quota_permanent_after,
     };
-    MaildirAgent::open(settings).map_err(|error| format!("delivery.maildir: {error}"))
+    MaildirAgent::open(settings)
+        .map_err(|error| format!("delivery.maildir: the directory of {place} cannot be made: {error}"))
 }
 
 /// How the runner works.
@@ -117,19 +119,19 @@ impl Observer for Narrator {
             Event::Deferred { id, recipient, agent, refusal, cause, next } => {
                 self.metrics.deferred.inc();
                 warn!(
-                    %id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause, &recipient.mailbox)).as_deref(), next = %next.rfc3339(),
+                    %id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause)).as_deref(), next = %next.rfc3339(),
                     "deferred"
                 );
             }
             Event::Failed { id, recipient, agent, refusal, cause } => {
                 self.metrics.failed.inc();
-                error!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause, &recipient.mailbox)).as_deref(), "failed");
+                error!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause)).as_deref(), "failed");
             }
             Event::AgentBroke { ids, agent, cause } => {
                 self.metrics.panics.inc();
-                error!(?ids, agent, cause, "a fault of this program; please report it");
+                error!(?ids, agent, cause = %shown.cause(cause), "a fault of this program; please report it");
             }
-            Event::SpoolTrouble { cause } => error!(cause, "the spool had trouble"),
+            Event::SpoolTrouble { cause } => error!(cause = %shown.cause(cause), "the spool had trouble"),
             unknown => warn!(?unknown, "an event this server does not know"),
         }
     }

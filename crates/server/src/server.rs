@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -66,7 +68,12 @@ impl fmt::Display for StartError {
             Self::Config(why) => f.write_str(why),
             Self::Listen { address, error } => {
                 write!(f, "cannot listen at {address}: {error}")?;
-                f.write_str(if error.kind() == io::ErrorKind::AddrInUse {
+                let is_file = address.starts_with("unix:");
+                f.write_str(if is_file && error.kind() == io::ErrorKind::AddrInUse {
+                    "; another program listens there, or it is a file of another kind: stop it, or name another path"
+                } else if is_file && error.kind() == io::ErrorKind::NotFound {
+                    "; its directory is not there: make it and give it to the user that runs postroad"
+                } else if error.kind() == io::ErrorKind::AddrInUse {
                     "; another program has the port: stop it, or choose another with --listen or listener.address"
                 } else if error.kind() == io::ErrorKind::PermissionDenied {
                     "; a port below 1024 needs CAP_NET_BIND_SERVICE or a socket from the service manager"
@@ -120,10 +127,16 @@ struct Core {
     runtime: tokio::runtime::Handle,
 }
 
+/// How long a reload waits for what it replaces: for a listener to be closed, so that the next reload can
+/// open it again, and for deliveries under way.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// An accept loop; dropped, it closes.
 struct Accepting {
     local: Option<SocketAddr>,
-    _close: oneshot::Sender<()>,
+    close: oneshot::Sender<()>,
+    /// Disconnected once the loop has ended and its socket is closed.
+    closed: std::sync::mpsc::Receiver<Infallible>,
 }
 
 impl Server {
@@ -148,8 +161,7 @@ impl Server {
         let http_address = http.as_ref().and_then(|listener| listener.local_addr().ok());
         tls::check(&config)?;
         let data = config.data.clone();
-        std::fs::create_dir_all(&data)
-            .map_err(|error| StartError::Directory { path: data.clone(), error })?;
+        make_data(&data).map_err(|error| StartError::Directory { path: data.clone(), error })?;
         for address in later {
             sockets.push((address.clone(), bind(address, &mut inherited)?));
         }
@@ -255,12 +267,17 @@ impl Server {
 
 impl Core {
     fn accept(&self, address: ListenAddress, socket: Socketed) {
-        let (close, closed) = oneshot::channel();
+        let (close, wanted) = oneshot::channel();
+        let (open, closed) = std::sync::mpsc::channel();
         let local = socket.local();
         info!(address = %local.map_or_else(|| address.to_string(), |local| local.to_string()), "listening");
-        self.runtime.spawn(listener::accept(self.running.clone(), socket, address.clone(), closed));
+        let accepting = listener::accept(self.running.clone(), socket, address.clone(), wanted);
+        self.runtime.spawn(async move {
+            accepting.await;
+            drop::<std::sync::mpsc::Sender<Infallible>>(open);
+        });
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.insert(address, Accepting { local, _close: close });
+        listeners.insert(address, Accepting { local, close, closed });
     }
 
     fn reload(&self) -> Result<(), String> {
@@ -268,7 +285,10 @@ impl Core {
         let result = self.try_reload();
         match &result {
             Ok(()) => info!("the configuration was read again and is in force"),
-            Err(why) => error!(%why, "the configuration was not taken; the one in force stays"),
+            Err(why) => {
+                let why = why.replace('\n', "; ");
+                error!(%why, "the configuration was not taken; the one in force stays");
+            }
         }
         result
     }
@@ -300,23 +320,48 @@ impl Core {
         // From here on nothing can fail but the threads of the runner.
         let runner = start_runner(&config, &shared.spool, Arc::clone(&agent), shared.clock, &shared.metrics)
             .map_err(|error| error.to_string())?;
-        match &mut *self.runner.lock().unwrap_or_else(PoisonError::into_inner) {
-            // The old one finishes the rounds under way; what it has leased nobody else gets.
-            Some(current) => *current = runner,
+        let old_runner = match &mut *self.runner.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(current) => mem::replace(current, runner),
             None => return Err("the server is stopping".to_owned()),
-        }
+        };
         let room = Arc::new(QuotaRoom { agent, clock: shared.clock });
         let wanted: Vec<ListenAddress> = config.listeners.iter().map(|l| l.address.clone()).collect();
         let listeners = listener_settings(&config);
         shared.activate(Active { config, directory, room, tls, listeners });
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|address, _| wanted.contains(address));
+        self.close_all_but(&wanted);
         for (address, socket) in fresh {
             self.accept(address, socket);
         }
+        // What it has leased nobody else gets, so that it may also take longer.
+        if old_runner.stop(CLOSING) == Stopped::Late {
+            info!("deliveries that began before the reload are still under way");
+        }
         Ok(())
+    }
+
+    fn close_all_but(&self, wanted: &[ListenAddress]) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwanted: Vec<Accepting> = listeners
+            .extract_if(.., |address, _| !wanted.contains(address))
+            .map(|(_, accepting)| accepting)
+            .collect();
+        drop(listeners);
+        for Accepting { close, closed, .. } in unwanted {
+            drop(close);
+            // It is closed, or will be: both are all we want.
+            let Err(_closed_or_late) = closed.recv_timeout(CLOSING);
+        }
+    }
+}
+
+/// Makes the data directory where there is none: mail in it is for the server's user alone.
+fn make_data(data: &Path) -> io::Result<()> {
+    if let Some(above) = data.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(data) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && data.is_dir() => Ok(()),
+        made => made,
     }
 }
 

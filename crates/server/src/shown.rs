@@ -59,23 +59,18 @@ impl Addresses {
         }
     }
 
-    /// Why something about a mailbox failed: names the files of its Maildir.
-    pub(crate) fn cause<'a>(self, cause: &'a str, mailbox: &Mailbox) -> Cow<'a, str> {
+    /// Why something failed. Paths name mailboxes, so they go as well; their components have no blanks.
+    pub(crate) fn cause(self, cause: &str) -> Cow<'_, str> {
         match self {
             Self::Whole => printable(cause),
             Self::Hidden => {
-                let local = mailbox.local();
-                let hidden = |part: &'_ str| {
-                    let name = part.split([':', ' ', '"']).next().unwrap_or_default();
-                    match part.get(name.len()..) {
-                        Some(rest) if !name.is_empty() && name.eq_ignore_ascii_case(local) => {
-                            format!("{HIDDEN}{rest}")
-                        }
-                        _ => part.to_owned(),
-                    }
+                let shown = |word| match str::contains(word, '/') {
+                    true if word.ends_with(':') => "...:",
+                    true => HIDDEN,
+                    false => word,
                 };
-                let parts: Vec<String> = cause.split('/').map(hidden).collect();
-                Cow::Owned(printable(&hide(&parts.join("/"))).into_owned())
+                let words: Vec<&str> = cause.split(' ').map(shown).collect();
+                Cow::Owned(printable(&hide(&words.join(" "))).into_owned())
             }
         }
     }
@@ -142,10 +137,10 @@ mod tests {
     #[test]
     fn paths_of_maildirs_are_left_out() {
         let bob = Mailbox::parse("Bob@example.org").unwrap();
-        let cause = "/data/mail/example.org/bob/new/1.bobsled: not there; /mail/bob: full; bob@example.org";
-        let shown = "/data/mail/example.org/.../new/1.bobsled: not there; /mail/...: full; ...@example.org";
-        assert_eq!(Addresses::Hidden.cause(cause, &bob), shown);
-        assert_eq!(Addresses::Whole.cause(cause, &bob), cause);
+        let cause = "cannot make /data/mail/example.org/%42ob/new: File exists; bob@example.org";
+        assert_eq!(Addresses::Hidden.cause(cause), "cannot make ...: File exists; ...@example.org");
+        assert_eq!(Addresses::Whole.cause(cause), cause);
         assert_eq!(Addresses::Hidden.mailbox(&bob).to_string(), "...@example.org");
+        assert_eq!(Addresses::Whole.mailbox(&bob).to_string(), "Bob@example.org");
     }
 }

@@ -186,3 +186,47 @@ fn civil(clock: &Clock) -> (i32, u8, u8) {
     let mut small = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(1);
     (year, small(), small())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Writes a pair with this age, so that each differs from the one before.
+    fn write_pair(files: &Files, age: u64) {
+        let pair = rcgen::generate_simple_self_signed(["mx.example.org".to_owned()]).unwrap();
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + age);
+        for (path, text) in
+            [(&files.certificate, pair.cert.pem()), (&files.key, pair.signing_key.serialize_pem())]
+        {
+            fs::write(path, text).unwrap();
+            fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+        }
+    }
+
+    #[test]
+    fn changed_files_are_taken_and_a_bad_pair_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { certificate: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+        write_pair(&files, 1);
+        let first = files.load(rustls::ALL_VERSIONS).unwrap();
+        let stamp = files.stamp();
+        let tls =
+            Tls { files, versions: rustls::ALL_VERSIONS, current: RwLock::new((Arc::clone(&first), stamp)) };
+        assert!(!tls.refresh().unwrap());
+        write_pair(&tls.files, 2);
+        assert!(tls.refresh().unwrap());
+        let second = tls.current();
+        assert!(!Arc::ptr_eq(&first, &second));
+
+        fs::write(&tls.files.certificate, "half written").unwrap();
+        assert!(tls.refresh().is_err());
+        assert!(Arc::ptr_eq(&second, &tls.current()));
+        assert!(!tls.refresh().unwrap());
+        write_pair(&tls.files, 3);
+        assert!(tls.refresh().unwrap());
+        fs::remove_file(&tls.files.key).unwrap();
+        assert!(tls.refresh().is_err());
+        assert!(!Arc::ptr_eq(&second, &tls.current()));
+    }
+}

@@ -1,5 +1,12 @@
 //! The dialogues of the repository, played over TCP against the real server, with a look into the Maildir.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "test"
+)]
 
 mod support;
 

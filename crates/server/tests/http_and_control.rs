@@ -51,14 +51,14 @@ fn metrics_are_well_formed_and_count() {
     }
     assert!(families.len() >= 20 && families.keys().all(|name| helped.contains(name)), "{families:?}");
     for (name, value) in [
-        ("postroad_connections_total", 1.0),
-        ("postroad_sessions", 1.0),
-        ("postroad_messages_accepted_total", 1.0),
-        ("postroad_delivered_total", 2.0),
-        ("postroad_spool_messages", 0.0),
-        ("postroad_spool_commits_total", 1.0),
-        ("postroad_commit_seconds_count", 1.0),
-        ("postroad_panics_total", 0.0),
+        ("postroad_connections_total", 1),
+        ("postroad_sessions", 1),
+        ("postroad_messages_accepted_total", 1),
+        ("postroad_delivered_total", 2),
+        ("postroad_spool_messages", 0),
+        ("postroad_spool_commits_total", 1),
+        ("postroad_commit_seconds_count", 1),
+        ("postroad_panics_total", 0),
     ] {
         assert!(running.metric(name) == value, "{name} is {}", running.metric(name));
     }
@@ -114,6 +114,8 @@ fn the_control_socket_is_for_its_owner_and_takes_any_garbage() {
     let running = Running::start(&plain(""));
     let mode = std::fs::metadata(running.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    let mode = std::fs::metadata(running.dir.path().join("data")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
     // Silent clients hold up nobody.
     let silent: Vec<UnixStream> = (0..8).map(|_| control(&running)).collect();
     let requests: [&[u8]; 6] = [

@@ -11,6 +11,8 @@ use postroad_server::queue::{self, Item};
 use postroad_server::server::open_spool;
 use postroad_server::shown::printable;
 use postroad_spool::{DiskSpool, SpoolId};
+use rustix::process::geteuid;
+use std::os::unix::fs::MetadataExt as _;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -21,8 +23,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         sources: ConfigArgs,
         /// At most so many messages.
-        #[arg(long, value_name = "N", default_value_t = 100_000)]
-        limit: usize,
+        #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
         /// Print JSON: an array of messages.
         #[arg(long)]
         json: bool,
@@ -53,16 +55,17 @@ fn run_or(command: &Command) -> Result<(), Exit> {
     match command {
         Command::List { sources, limit, json } => {
             let source = Source::open(&sources.load()?)?;
+            let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
             let mut items: Vec<Item> = Vec::new();
             loop {
                 let page = source.list(items.last().map(|item| item.id.clone()))?;
                 let whole = page.len() >= queue::PAGE;
                 items.extend(page);
-                if !whole || items.len() >= *limit {
+                if !whole || items.len() >= limit {
                     break;
                 }
             }
-            items.truncate(*limit);
+            items.truncate(limit);
             if *json {
                 return print_json(&items);
             }
@@ -105,6 +108,16 @@ impl Source {
                         path.display()
                     );
                     return Err(Exit::Unavailable);
+                }
+                // To look is to write, for the spool is brought in order: what the server cannot open
+                // afterwards it cannot deliver.
+                let owner = path.metadata().map(|found| found.uid()).map_err(|error| trouble(&error))?;
+                if owner != geteuid().as_raw() {
+                    eprintln!(
+                        "postroad: {} belongs to the user with the id {owner}, and no server runs there; run this as that user",
+                        path.display()
+                    );
+                    return Err(Exit::NoPermission);
                 }
                 let opened = open_spool(config).map(|spool| Self::Disk(Box::new(spool)));
                 opened.map_err(|error| {

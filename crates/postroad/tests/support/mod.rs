@@ -101,9 +101,8 @@ impl Serving {
         let mut text = String::new();
         while listening.is_empty() {
             text.clear();
-            if out.read_line(&mut text).unwrap() == 0 {
-                panic!("it did not start: {}", fs::read_to_string(&log).unwrap());
-            }
+            let read = out.read_line(&mut text).unwrap();
+            assert!(read > 0, "it did not start: {}", fs::read_to_string(&log).unwrap());
             if let Some(rest) = text.trim().strip_prefix("listening at") {
                 listening = rest.trim().split(", ").map(str::to_owned).collect();
             }

@@ -123,7 +123,8 @@ impl Running {
         self.server().http_address().unwrap()
     }
 
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    /// A metric that counts.
+    pub(crate) fn metric(&self, name: &str) -> i64 {
         let (_, text) = self.http("/metrics");
         let line = text.lines().find(|line| line.split(' ').next() == Some(name));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
