@@ -124,7 +124,7 @@ catalogue! {
     /// The message is on stable storage: from here on it is ours (RFC 5321 §6.1).
     Accepted = 250 (0 . 0) "Accepted and stored";
     /// HELP.
-    Help = 214 (0 . 0) "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+    Help = 214 (0 . 0) "Commands: MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
     /// STARTTLS may begin (RFC 3207 §4).
     StartTls = 220 (0 . 0) "Ready to start TLS";
     /// QUIT.
@@ -160,8 +160,6 @@ catalogue! {
     MemoryFull = 452 (3 . 1) "Too much mail in flight; try again later";
     /// More recipients than the limit: the accepted ones stand (RFC 5321 §4.5.3.1.10).
     TooManyRecipients = 452 (5 . 3) "Too many recipients; send the rest in another transaction";
-    /// STARTTLS is offered but cannot begin just now (RFC 3207 §4).
-    TlsNotAvailable = 454 (7 . 0) "TLS is not available just now";
 
     /// No such command (RFC 5321 §4.2.4).
     UnknownCommand = 500 (5 . 1) "Unknown command";

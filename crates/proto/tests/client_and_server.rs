@@ -58,7 +58,7 @@ impl Host {
                 server::Action::Content(octets) => self.content.extend(octets),
                 server::Action::Abandon => self.content.clear(),
                 server::Action::StartTls => {
-                    self.session = server::Session::after_tls(NOW, Arc::clone(&self.offer));
+                    self.session = self.session.after_starttls(NOW, Arc::clone(&self.offer));
                 }
                 server::Action::Close => self.closed = true,
                 _ => {}

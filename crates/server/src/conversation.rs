@@ -116,7 +116,7 @@ impl<S: Spool> Conversation<S> {
         let now = self.shared.clock.tick();
         self.session = match greeting {
             Greeting::Due => Session::new(now, offer),
-            Greeting::Given => Session::after_tls(now, offer),
+            Greeting::Given => self.session.after_starttls(now, offer),
         };
         self.secured = Some(secured);
         self.transfer = None;
@@ -198,7 +198,7 @@ impl<S: Spool> Conversation<S> {
             self.out.clear();
             Refusal::trouble().reply().write_to(&mut self.out);
             Reply::of(ReplyId::ShuttingDown).write_to(&mut self.out);
-            self.session = Session::after_tls(self.shared.clock.tick(), Arc::new(Offer::new("localhost")));
+            self.session = Session::new(self.shared.clock.tick(), Arc::new(Offer::new("localhost")));
             self.session.handle_shutdown();
             // The reply is written already; what the fresh session would say is not wanted.
             while self.session.poll_action().is_some() {}

@@ -130,7 +130,7 @@ impl Host {
             return self.complain("nobody waits for a TLS handshake");
         }
         self.offer.tls = TlsOffer::Active;
-        self.session = Session::after_tls(self.now, Arc::new(self.offer.clone()));
+        self.session = self.session.after_starttls(self.now, Arc::new(self.offer.clone()));
         self.link = Link::Open;
         self.drain();
     }

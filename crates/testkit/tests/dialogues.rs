@@ -15,7 +15,6 @@ const ELSEWHERE: &[(ReplyId, &str)] = &[
     (ReplyId::TooManyConnections, "the server's tests of its limits: connections in all"),
     (ReplyId::TooManyConnectionsFromYou, "the server's tests of its limits: connections of one address"),
     (ReplyId::Pregreet, "the server's tests of its listener: talk before the greeting"),
-    (ReplyId::TlsNotAvailable, "the server's tests of TLS: a certificate that is gone"),
 ];
 
 fn corpus() -> Vec<Dialogue> {

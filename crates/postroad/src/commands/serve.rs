@@ -75,7 +75,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> Exit {
     };
     say_where(&server, &config, local);
     // Without a service manager there is nobody to tell.
-    drop(sd_notify::notify(true, &[sd_notify::NotifyState::Ready]));
+    drop(sd_notify::notify(false, &[sd_notify::NotifyState::Ready]));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -86,7 +86,7 @@ async fn serve(loaded: Loaded, sources: Sources) -> Exit {
             }
         }
     }
-    drop(sd_notify::notify(true, &[sd_notify::NotifyState::Stopping]));
+    drop(sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]));
     server.stop().await;
     Exit::Done
 }

@@ -44,7 +44,7 @@ impl Session {
                 self.say(Reply::of(ReplyId::Reset));
             }
             Command::Noop => self.say(Reply::of(ReplyId::Noop)),
-            Command::Help => self.say(Reply::of(ReplyId::Help)),
+            Command::Help => self.help_command(),
             Command::Vrfy => self.say(Reply::of(ReplyId::CannotVerify)),
             Command::StartTls => return self.starttls_command(behind),
             Command::Quit => {
@@ -54,6 +54,16 @@ impl Session {
             }
         }
         0
+    }
+
+    fn help_command(&mut self) {
+        let hello = match self.offer.protocol {
+            Protocol::Smtp => "EHLO HELO",
+            Protocol::Lmtp => "LHLO",
+        };
+        let starttls = if self.offer.tls == TlsOffer::Offered { " STARTTLS" } else { "" };
+        let text = format!("Commands: {hello} MAIL RCPT DATA BDAT RSET NOOP VRFY HELP{starttls} QUIT");
+        self.say(Reply::saying(ReplyId::Help, text));
     }
 
     fn hello_command(&mut self, kind: Hello, name: String) {

@@ -83,13 +83,20 @@ impl Session {
                 Protocol::Lmtp => format!("{} LMTP Postroad", offer.hostname),
             },
         );
-        let mut session = Self::after_tls(now, offer);
+        let mut session = Self::silent(now, offer);
         session.actions.push_back(Action::Send(greeting));
         session
     }
 
-    /// Begins a session where the greeting was given before TLS (RFC 3207 §4.2).
-    pub fn after_tls(now: Tick, offer: Arc<Offer>) -> Self {
+    /// Begins anew inside TLS, where the greeting was given before it: what the peer said is forgotten
+    /// (RFC 3207 §4.2); how long it has been here and how often it erred is not.
+    #[must_use]
+    pub fn after_starttls(&self, now: Tick, offer: Arc<Offer>) -> Self {
+        Self { started: self.started, errors: self.errors, ..Self::silent(now, offer) }
+    }
+
+    /// A session that says nothing of itself.
+    fn silent(now: Tick, offer: Arc<Offer>) -> Self {
         Self {
             offer,
             state: State::Ready,

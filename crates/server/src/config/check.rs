@@ -24,8 +24,9 @@ static EMPTY: Table = Table::new();
 /// Checks the whole tree; `whole` is the place of what is missing from it. `None` only if the reader has problems.
 pub(super) fn check(tree: &Table, whole: &Origin, files: &dyn Files, reader: &mut Reader) -> Option<Config> {
     let top_scope = Scope { path: String::new(), at: Origin::Default, table: tree, outer: None };
-    let sections: Vec<&str> =
+    let mut sections: Vec<&str> =
         SECTIONS.iter().map(|section| section.name).filter(|name| !name.is_empty()).collect();
+    sections.dedup();
     reader.refuse_others(&top_scope, &[&Top::SECTION], &sections);
     let top = Top::read(reader, &top_scope);
 

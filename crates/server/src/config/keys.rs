@@ -219,7 +219,7 @@ section! {
         /// 4 to 5 days at least).
         expire: Duration as Span<{ MINUTE }, { 365 * DAY }> = "5d";
         /// Deliveries at the same time.
-        workers: usize as Count<1, 1024> = 4;
+        workers: usize as Count<1, 1024> = 2;
         /// Hold all mail in the queue.
         paused: bool as Flag = false;
     }
