@@ -1,7 +1,7 @@
 //! House rules about files and words.
 //!
 //! Every file that ARCHITECTURE.md names exists and every crate is in it; RFCs are cited one way,
-//! `RFC 5321 §4.5.2`; no source file of the product is longer than [`LONGEST`] lines.
+//! `RFC 5321 §4.5.2`; no source file of the product is longer than `LONGEST` lines.
 
 use crate::root;
 use std::io;
