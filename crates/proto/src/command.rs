@@ -133,6 +133,32 @@ fn split_word(line: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// Whether the line was meant to announce content, well-formed or not.
+pub(crate) fn announces_content(line: &[u8]) -> bool {
+    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA") || verb.eq_ignore_ascii_case(b"BDAT"))
+}
+
+/// Whether the line is a header field, which is content and no command: a name and a colon.
+pub(crate) fn is_header_field(line: &[u8]) -> bool {
+    let name = line.iter().position(|b| !(b'!'..=b'9').contains(b) && !(b';'..=b'~').contains(b));
+    name.is_some_and(|end| end > 0 && line.get(end) == Some(&b':'))
+}
+
+/// Whether nothing in these octets would do anything: whole or beginning RSET, NOOP and QUIT alone.
+pub(crate) fn is_harmless(octets: &[u8]) -> bool {
+    const HARMLESS: [&[u8]; 3] = [b"RSET", b"NOOP", b"QUIT"];
+    let mut rest = octets;
+    while let Some(end) = memchr::memmem::find(rest, b"\r\n") {
+        let (line, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        if !HARMLESS.iter().any(|verb| verb.eq_ignore_ascii_case(line)) {
+            return false;
+        }
+        rest = after.get(2..).unwrap_or_default();
+    }
+    let rest = rest.strip_suffix(b"\r").unwrap_or(rest);
+    HARMLESS.iter().any(|verb| verb.get(..rest.len()).is_some_and(|part| part.eq_ignore_ascii_case(rest)))
+}
+
 /// Reads a command line, given without its CRLF.
 pub fn parse(line: &[u8]) -> Result<Command, Reply> {
     if let Some(fault) = line_fault(line) {
@@ -387,8 +413,8 @@ fn bdat(text: Option<&str>) -> Result<Command, Reply> {
         Reply::saying(ReplyId::BadArgument, "BDAT needs a number of octets, as in BDAT 4096 or BDAT 0 LAST")
     };
     let mut words = text.ok_or_else(bad)?.split_ascii_whitespace();
-    let digits =
-        words.next().filter(|w| (1..=20).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_digit()));
+    let digits = words.next().filter(|word| word.bytes().all(|b| b.is_ascii_digit()));
+    // RFC 3030 §2 sets no bound on the digits; what no counter holds is as good as endless.
     let size = digits.ok_or_else(bad)?.parse().unwrap_or(u64::MAX);
     let last = match words.next() {
         None => false,

@@ -4,6 +4,7 @@
 #![doc = include_str!("../../../dialogues/README.md")]
 
 use crate::escape::unescape;
+use crate::play::Cut;
 use core::fmt;
 use core::time::Duration;
 use postroad_proto::reply::{Refusal, Reply, ReplyId};
@@ -43,6 +44,21 @@ pub struct Dialogue {
     pub rules: Vec<Rule>,
     /// The options of the listener.
     pub options: Vec<Setting>,
+    /// How far what the client sends may be cut and joined.
+    pub pace: Pace,
+}
+
+/// How far what the client sends may be cut and joined without another outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the three words of the format")]
+pub enum Pace {
+    /// At will.
+    #[default]
+    Any,
+    /// `? pace in-turn`: the client waits for each answer, and what it learns decides what it sends.
+    InTurn,
+    /// `? pace as-written`: it matters what arrives together.
+    AsWritten,
 }
 
 /// A step, and where it stands in the file.
@@ -175,6 +191,7 @@ impl Dialogue {
                 stored: Vec::new(),
                 rules: Vec::new(),
                 options: Vec::new(),
+                pace: Pace::default(),
             },
         };
         match reader.read(text) {
@@ -200,6 +217,15 @@ impl Dialogue {
     /// of them may also go in one.
     pub fn is_only_bytes(&self) -> bool {
         !self.steps.iter().any(|step| matches!(step.act, Act::Wait(_) | Act::TlsDone | Act::Shutdown))
+    }
+
+    /// Whether it has the same outcome when its writes are cut like this.
+    pub fn allows(&self, cut: Cut) -> bool {
+        match cut {
+            Cut::AsWritten => true,
+            Cut::Whole => self.pace == Pace::Any && self.is_only_bytes(),
+            Cut::Once { .. } | Cut::EachOctet | Cut::Random(_) => self.pace != Pace::AsWritten,
+        }
     }
 
     /// Whether any server with the default options can play it: nothing is scripted or set.
@@ -356,12 +382,19 @@ impl Reader {
             "tls" | "protocol" => {
                 self.dialogue.options.push(Setting { line, name: word.into(), value: rest.into() });
             }
+            "pace" => {
+                self.dialogue.pace = match rest {
+                    "in-turn" => Pace::InTurn,
+                    "as-written" => Pace::AsWritten,
+                    _ => return Err(format!("{rest:?}: a pace is in-turn or as-written")),
+                };
+            }
             "sender" | "recipient" | "content" | "commit" => {
                 self.dialogue.rules.push(Rule::parse(text)?);
             }
             _ => {
                 return Err(format!(
-                    "{word:?}: known are option tls protocol sender recipient content commit"
+                    "{word:?}: known are option tls protocol pace sender recipient content commit"
                 ));
             }
         }

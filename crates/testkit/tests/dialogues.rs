@@ -25,7 +25,10 @@ fn corpus() -> Vec<Dialogue> {
 fn play_all(cuts: impl Fn(&Dialogue) -> Vec<Cut>) {
     let mut failures = Vec::new();
     for dialogue in corpus() {
-        let first = cuts(&dialogue).into_iter().find_map(|cut| play(&dialogue, cut).err());
+        let first = cuts(&dialogue)
+            .into_iter()
+            .filter(|cut| dialogue.allows(*cut))
+            .find_map(|cut| play(&dialogue, cut).err());
         failures.extend(first.map(|mismatch| mismatch.to_string()));
     }
     assert!(failures.is_empty(), "{} dialogues fail:\n\n{}", failures.len(), failures.join("\n\n"));
@@ -43,7 +46,7 @@ fn octet_by_octet() {
 
 #[test]
 fn all_in_one_write() {
-    play_all(|dialogue| if dialogue.is_only_bytes() { vec![Cut::Whole] } else { Vec::new() });
+    play_all(|_| vec![Cut::Whole]);
 }
 
 #[test]

@@ -218,7 +218,11 @@ proptest! {
         let whole = run_with(&offer, &rules, &script, Cut::Whole);
         prop_assert_eq!(&whole.complaint, &None);
         for cut in [Cut::Random(seed), Cut::Random(seed ^ 1), Cut::EachOctet] {
-            prop_assert_eq!(&whole, &run_with(&offer, &rules, &script, cut), "{:?}: {}", cut, show(&script));
+            let got = run_with(&offer, &rules, &script, cut);
+            if [&whole, &got].iter().any(met_content_ahead) {
+                continue;
+            }
+            prop_assert_eq!(&whole, &got, "{:?}: {}", cut, show(&script));
         }
     }
 
@@ -229,6 +233,11 @@ proptest! {
         prop_assert_eq!(&whole.complaint, &None);
         prop_assert_eq!(whole, run(&offer, &noise, Cut::Random(seed)));
     }
+}
+
+/// Whether content came behind a refused DATA: that, and that alone, depends on what arrives together.
+fn met_content_ahead(run: &&impl std::fmt::Debug) -> bool {
+    format!("{run:?}").contains(ReplyId::ContentAhead.text())
 }
 
 /// Everything that somebody somewhere has taken for an end of data: line end, dot, line end, each

@@ -44,13 +44,16 @@ fn plain_dialogues_play_over_a_socket() {
     let plain: Vec<&Dialogue> = corpus.iter().filter(|dialogue| dialogue.is_plain()).collect();
     assert!(plain.len() > 50, "only {} dialogues are plain", plain.len());
     let cuts = [Cut::AsWritten, Cut::Whole, Cut::Random(7)];
-    let (address, thread) = serve(plain.len() * cuts.len());
+    let plays: Vec<(&Dialogue, Cut)> = plain
+        .iter()
+        .flat_map(|&dialogue| cuts.map(|cut| (dialogue, cut)))
+        .filter(|(d, cut)| d.allows(*cut))
+        .collect();
+    let (address, thread) = serve(plays.len());
     let mut failures = Vec::new();
-    for dialogue in plain {
-        for cut in cuts {
-            let stream = TcpStream::connect(address).unwrap();
-            failures.extend(play_tcp(&stream, dialogue, cut).err().map(|mismatch| mismatch.to_string()));
-        }
+    for (dialogue, cut) in plays {
+        let stream = TcpStream::connect(address).unwrap();
+        failures.extend(play_tcp(&stream, dialogue, cut).err().map(|mismatch| mismatch.to_string()));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     thread.join().unwrap();

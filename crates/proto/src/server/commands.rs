@@ -18,7 +18,11 @@ use memchr::memmem;
 
 impl Session {
     /// Runs a command; returns how many of the octets behind it are to be dropped unread.
-    pub(super) fn take_command(&mut self, now: Tick, line: &[u8], behind: usize) -> usize {
+    pub(super) fn take_command(&mut self, now: Tick, line: &[u8], behind: &[u8]) -> usize {
+        if mem::take(&mut self.wary) && command::is_header_field(line) {
+            self.say_content_ahead();
+            return 0;
+        }
         if let Some(reply) = other_protocol(line) {
             self.say(reply);
             self.close();
@@ -28,8 +32,9 @@ impl Session {
             Ok(command) => command,
             Err(reply) => {
                 self.say(reply);
-                // Its octets follow, and nobody knows how many.
-                self.wary = self.wary || line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));
+                if command::announces_content(line) {
+                    self.beware_of_content(behind);
+                }
                 return 0;
             }
         };
@@ -46,7 +51,7 @@ impl Session {
             Command::Noop => self.say(Reply::of(ReplyId::Noop)),
             Command::Help => self.help_command(),
             Command::Vrfy => self.say(Reply::of(ReplyId::CannotVerify)),
-            Command::StartTls => return self.starttls_command(behind),
+            Command::StartTls => return self.starttls_command(behind.len()),
             Command::Quit => {
                 self.abandon();
                 self.say(Reply::of(ReplyId::Goodbye));
@@ -147,7 +152,7 @@ impl Session {
         }
     }
 
-    fn data_command(&mut self, behind: usize) {
+    fn data_command(&mut self, behind: &[u8]) {
         if let State::Collecting(transaction) = &self.state
             && !transaction.recipients().is_empty()
         {
@@ -157,7 +162,7 @@ impl Session {
                     "BODY=BINARYMIME needs BDAT, not DATA (RFC 3030 3)",
                 ));
             } else if let Some(transaction) = self.take_collecting() {
-                if behind > 0 {
+                if !behind.is_empty() {
                     self.actions.push_back(Action::Note(Note::ContentAhead));
                 }
                 return self.ask(Question::Content, Pending::Data(transaction));
@@ -165,7 +170,7 @@ impl Session {
         } else {
             self.say_out_of_order(ReplyId::UseBdat);
         }
-        self.wary = true;
+        self.beware_of_content(behind);
     }
 
     fn bdat_command(&mut self, now: Tick, chunk: Chunk) {

@@ -51,6 +51,15 @@ pub(super) enum Pending {
     Commit { replies: usize },
 }
 
+/// A command line that is too long.
+#[derive(Clone, Copy, Debug)]
+struct Overlong {
+    /// The limit it is over.
+    limit: usize,
+    /// Whether it began as DATA or BDAT, so that content may follow.
+    announced_content: bool,
+}
+
 /// One session with one peer. See the [module](super) for how to drive it.
 #[derive(Debug)]
 pub struct Session {
@@ -65,9 +74,9 @@ pub struct Session {
     /// When the wait for the present command began.
     pub(super) prompted: Tick,
     errors: u32,
-    /// The rest of an overlong line is being dropped; the limit it was over.
-    dropping_line: Option<usize>,
-    /// DATA or BDAT was refused: what follows may be content.
+    /// The rest of an overlong line is being dropped.
+    dropping_line: Option<Overlong>,
+    /// DATA or BDAT was refused just now: the next line may be content.
     pub(super) wary: bool,
     /// The server stops after the content phase.
     stopping: bool,
@@ -153,7 +162,9 @@ impl Session {
             }
             Pending::Data(_) => {
                 self.say(refusal.into_reply());
-                self.wary = true;
+                let inbox = mem::take(&mut self.inbox);
+                self.beware_of_content(inbox.get(self.inbox_at..).unwrap_or_default());
+                self.inbox = inbox;
             }
             Pending::Chunk(_, chunk) => self.skip(now, chunk.size, refusal.into_reply(), State::Failed),
             Pending::Commit { replies } => self.say_all(refusal.reply(), replies),
@@ -462,36 +473,42 @@ impl Session {
         }
         let longest = self.offer.limits.command_line + command::MOST_ALLOWANCE;
         let end = memmem::find(rest, b"\r\n");
-        if let Some(limit) = self.dropping_line {
+        if let Some(overlong) = self.dropping_line {
             // A CR at the very end may be half of the line end.
             let Some(end) = end else { return Some(rest.len() - usize::from(rest.ends_with(b"\r"))) };
             self.dropping_line = None;
             self.prompted = now;
-            self.say_too_long(limit);
+            self.say_too_long(overlong, rest.get(end + 2..).unwrap_or_default());
             return Some(end + 2);
         }
+        let allowed = |line: &[u8]| Overlong {
+            limit: self.offer.limits.command_line + command::allowance(line),
+            announced_content: command::announces_content(line),
+        };
         let Some(end) = end else {
             if rest.len() <= longest {
                 return None;
             }
-            self.dropping_line = Some(self.offer.limits.command_line + command::allowance(rest));
+            self.dropping_line = Some(allowed(rest));
             return Some(rest.len() - usize::from(rest.ends_with(b"\r")));
         };
         let line = rest.get(..end).unwrap_or_default();
+        let behind = rest.get(end + 2..).unwrap_or_default();
         self.prompted = now;
-        if line.len() + 2 > self.offer.limits.command_line + command::allowance(line) {
-            self.say_too_long(self.offer.limits.command_line + command::allowance(line));
+        let allowed = allowed(line);
+        if line.len() + 2 > allowed.limit {
+            self.say_too_long(allowed, behind);
             return Some(end + 2);
         }
-        let behind = rest.len() - (end + 2);
         Some(self.take_command(now, line, behind) + end + 2)
     }
 
-    fn say_too_long(&mut self, limit: usize) {
-        self.say(Reply::saying(
-            ReplyId::LineTooLong,
-            format!("Line too long: a command may have {limit} octets"),
-        ));
+    fn say_too_long(&mut self, overlong: Overlong, behind: &[u8]) {
+        let text = format!("Line too long: a command may have {} octets", overlong.limit);
+        self.say(Reply::saying(ReplyId::LineTooLong, text));
+        if overlong.announced_content {
+            self.beware_of_content(behind);
+        }
     }
 
     pub(super) fn ask(&mut self, question: Question, pending: Pending) {
@@ -536,14 +553,7 @@ impl Session {
     /// Gives a reply, and ends the session where that reply was one too many.
     pub(super) fn say(&mut self, reply: Reply) {
         if reply.code() < 500 {
-            self.wary = self.wary && reply.code() >= 400;
             self.actions.push_back(Action::Send(reply));
-            return;
-        }
-        if self.wary {
-            // Whatever this is, it came after a refused DATA: most likely content (RFC 2920 §3.1).
-            self.actions.push_back(Action::Send(Reply::of(ReplyId::ContentAhead)));
-            self.close();
             return;
         }
         self.actions.push_back(Action::Send(reply));
@@ -553,6 +563,24 @@ impl Session {
             self.actions.push_back(Action::Send(Reply::saying(ReplyId::TooManyErrors, text)));
             self.close();
         }
+    }
+
+    /// After DATA or BDAT was refused: what stands behind it already was sent without waiting for the
+    /// answer (RFC 2920 §3.1 forbids it), so it is content, and must never be run as commands.
+    pub(super) fn beware_of_content(&mut self, behind: &[u8]) {
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        if command::is_harmless(behind) {
+            self.wary = true;
+        } else {
+            self.say_content_ahead();
+        }
+    }
+
+    pub(super) fn say_content_ahead(&mut self) {
+        self.actions.push_back(Action::Send(Reply::of(ReplyId::ContentAhead)));
+        self.close();
     }
 
     pub(super) fn stop_if_asked(&mut self) {
