@@ -26,7 +26,6 @@ import re
 import shutil
 import signal
 import smtplib
-import subprocess
 import sys
 import tempfile
 import time

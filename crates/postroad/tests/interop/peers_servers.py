@@ -55,7 +55,8 @@ def run(*arguments, code=0, stdin=None, **more):
     done = subprocess.run([str(argument) for argument in arguments], input=stdin, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=60, **more)
     text = done.stdout.decode(errors='replace')
-    assert code is None or done.returncode == code, f'{arguments[0]} exited with {done.returncode}:\n{text[-3000:]}'
+    failed = code is not None and done.returncode != code
+    assert not failed, f'{arguments[0]} exited with {done.returncode}:\n{text[-3000:]}'
     return text
 
 
@@ -206,7 +207,9 @@ inet_protocols = ipv4
 alias_maps =
 alias_database =
 smtputf8_enable = yes
-transport_maps = inline:{{ {{unix.test = lmtp:unix:{site.crlf.socket}}}, {{tcp.test = lmtp:inet:127.0.0.1:{site.crlf.lmtp}}}, {{relay.test = {smtp}}}, {{sender.test = {smtp}}} }}
+transport_maps = inline:{{
+  {{unix.test = lmtp:unix:{site.crlf.socket}}}, {{tcp.test = lmtp:inet:127.0.0.1:{site.crlf.lmtp}}},
+  {{relay.test = {smtp}}}, {{sender.test = {smtp}}} }}
 smtp_tls_security_level = may
 smtp_tls_loglevel = 1
 smtpd_tls_security_level = may
