@@ -7,10 +7,11 @@ use postroad_proto::reply::Reply;
 use postroad_spool::Spool;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::convert::Infallible;
+use std::fs::Permissions;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +84,10 @@ pub(crate) fn bind(address: &ListenAddress, inherited: &mut Inherited) -> io::Re
             {
                 std::fs::remove_file(path)?;
             }
-            UnixListener::bind(path).map(|listener| Socketed::Unix(listener, path.clone()))
+            let listener = UnixListener::bind(path)?;
+            // Another user's mail server has to connect, whatever our umask: its directory says who can.
+            std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
+            Ok(Socketed::Unix(listener, path.clone()))
         }
         ListenAddress::Inherited(name) => {
             let listener = inherited.take(name)?;

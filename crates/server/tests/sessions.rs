@@ -4,6 +4,7 @@
 mod support;
 
 use socket2::SockRef;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use support::{Client, DOMAIN, Running, connect, plain, toml};
 
@@ -47,6 +48,9 @@ fn lmtp_answers_for_each_recipient() {
     let running = Running::start(&toml(&listeners, DOMAIN));
     let mut tcp = Client::greeted(running.address());
     let mut unix = Client::unix(&running.dir.path().join("data/lmtp.sock"));
+    // Another user's mail server connects to it.
+    let mode = std::fs::metadata(running.dir.path().join("data/lmtp.sock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o666);
     unix.expect("220 mx.example.org LMTP Postroad");
     tcp.say("EHLO client.example", "502 5.5.1");
     lmtp(&mut tcp);

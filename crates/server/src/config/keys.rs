@@ -66,8 +66,9 @@ section! {
     /// hold for a session can be changed for one listener in a `[listener.limits]` after it.
     pub(super) struct ListenerKeys = "listener" {
         /// Where: `"0.0.0.0:25"`, `"[::]:25"` (IPv6 only; let it stand beside the other),
-        /// `"unix:/run/postroad/lmtp.sock"` (LMTP only), or `"fd:NAME"` for a socket that the service
-        /// manager opens (systemd's `FileDescriptorName=`). There is no default.
+        /// `"unix:/run/postroad/lmtp.sock"` (LMTP only; whoever can enter its directory can connect), or
+        /// `"fd:NAME"` for a socket that the service manager opens (systemd's `FileDescriptorName=`).
+        /// There is no default.
         address: ListenAddress as ListenText = "";
         /// `"mx"` takes mail from other servers by SMTP; `"lmtp"` from a mail server of ours by LMTP
         /// (RFC 2033).
