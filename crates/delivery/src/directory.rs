@@ -9,7 +9,7 @@
 use postroad_proto::addr::{Domain, ForwardPath, Mailbox};
 use postroad_proto::envelope::Recipient;
 use postroad_proto::reply::{Refusal, Reply, ReplyId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 /// How many aliases may stand behind one another.
@@ -285,6 +285,27 @@ pub fn final_recipients(accepted: impl IntoIterator<Item = (ForwardPath, Vec<Mai
         }
     }
     recipients
+}
+
+/// Which of the addresses that were accepted at RCPT get nothing, by their place, if these mailboxes are
+/// refused: those with no other mailbox behind them. A refusal for now comes before one for ever.
+pub fn refused_entirely(
+    accepted: &[(ForwardPath, Vec<Mailbox>)],
+    refused: &[(Mailbox, Refusal)],
+) -> Vec<(usize, Refusal)> {
+    let refused: BTreeMap<_, _> = refused.iter().map(|(mailbox, refusal)| (fold(mailbox), refusal)).collect();
+    let of_all = |mailboxes: &[Mailbox]| {
+        let found: Option<Vec<&Refusal>> =
+            mailboxes.iter().map(|mailbox| refused.get(&fold(mailbox)).copied()).collect();
+        let found = found?;
+        found
+            .iter()
+            .find(|refusal| refusal.is_transient())
+            .or(found.first())
+            .map(|refusal| (*refusal).clone())
+    };
+    let each = accepted.iter().enumerate();
+    each.filter_map(|(at, (_, mailboxes))| Some((at, of_all(mailboxes)?))).collect()
 }
 
 /// A mailbox as it is compared: local part and domain in lower case.

@@ -204,6 +204,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether any mailbox has a quota.
+    pub fn has_quotas(&self) -> bool {
+        self.quota.is_limited()
+            || self.overrides.values().any(|own| own.quota.is_some_and(|quota| quota.is_limited()))
+    }
+
     /// A route from a template, the quota of each mailbox, and what some have differently. Fails if
     /// two mailboxes of `directory` would share a place.
     pub fn new(

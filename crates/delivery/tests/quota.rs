@@ -8,6 +8,7 @@ use common::{Scene, settings};
 use postroad_delivery::agent::maildir::MaildirAgent;
 use postroad_delivery::route::Quota;
 use postroad_proto::addr::Mailbox;
+use postroad_spool::SpoolId;
 use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -93,7 +94,12 @@ fn a_message_larger_than_the_mailbox_fails_at_once() {
     let said = scene.round();
     assert_eq!(said[0], "failed bob@example.org: 552 5.2.3 The message is larger than the mailbox can take");
     assert_eq!(at_rcpt(&scene, 501), "552 5.2.3 The message is larger than the mailbox can take");
-    assert_eq!(at_rcpt(&scene, 499), "ok");
+    assert_eq!(
+        at_rcpt(&scene, 400),
+        "552 5.2.3 The message is larger than the mailbox can take",
+        "with its trace"
+    );
+    assert_eq!(at_rcpt(&scene, 300), "ok");
 }
 
 #[test]
@@ -217,4 +223,50 @@ fn a_mailbox_without_a_quota_has_no_books() {
     scene.round();
     assert_eq!(at_rcpt(&scene, u64::MAX), "ok");
     assert_eq!(common::names(&scene.maildir(BOB)), ["cur", "new", "tmp"]);
+}
+
+#[test]
+fn room_is_promised_until_the_delivery() {
+    let scene = Scene::with_quota(bytes(1000));
+    let envelope = common::envelope(&[BOB, "eve@example.org"]);
+    let promise = |id: u128, size: u64| {
+        let (promise, refused) = scene.agent.promise(SpoolId::from_bits(id), &envelope, size, scene.now());
+        let refused: Vec<String> =
+            refused.iter().map(|(who, why)| format!("{who}: {}", why.reply())).collect();
+        (promise, refused)
+    };
+    let full = [
+        "bob@example.org: 452 4.2.2 The mailbox is full; try again later",
+        "eve@example.org: 452 4.2.2 The mailbox is full; try again later",
+    ];
+    let (first, refused) = promise(1, 600);
+    assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(promise(2, 600).1, full);
+    first.withdraw();
+    assert!(promise(3, 600).1.is_empty());
+    // Nobody delivers it: it does not fill the mailbox for ever.
+    scene.clock.forward(Duration::from_hours(23));
+    assert_eq!(promise(4, 600).1, full);
+    scene.clock.forward(Duration::from_hours(2));
+    assert!(promise(5, 600).1.is_empty());
+}
+
+#[test]
+fn a_promise_is_kept_through_failed_attempts_and_ends_with_the_delivery() {
+    let scene = Scene::with_quota(bytes(1000));
+    let id = scene.store(&[BOB], &[b'x'; 600]);
+    let envelope = common::envelope(&[BOB]);
+    let promise = |id: SpoolId, size: u64| scene.agent.promise(id, &envelope, size, scene.now()).1.len();
+    assert_eq!(promise(id, 600), 0);
+    fs::create_dir_all(scene.maildir(BOB)).unwrap();
+    fs::write(scene.maildir(BOB).join("tmp"), "in the way").unwrap();
+    assert!(scene.round()[0].starts_with("deferred bob@example.org: 451"));
+    assert_eq!(promise(SpoolId::from_bits(2), 600), 1);
+    fs::remove_file(scene.maildir(BOB).join("tmp")).unwrap();
+    scene.clock.forward(Duration::from_mins(1));
+    assert_eq!(scene.round(), ["delivered bob@example.org"]);
+    // What is left is what the file left.
+    let left = 1000 - 600 - 2 * TRACE;
+    assert_eq!(promise(SpoolId::from_bits(3), left + 1), 1);
+    assert_eq!(promise(SpoolId::from_bits(4), left), 0);
 }

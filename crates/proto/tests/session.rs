@@ -1,7 +1,8 @@
 //! The session driven by hand: what the dialogue files cannot say.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "test")]
 
-use postroad_proto::server::{Action, Offer, Question, Session, Verdict};
+use postroad_proto::reply::{Refusal, Reply, ReplyId};
+use postroad_proto::server::{Action, Offer, Protocol, Question, Session, Verdict};
 use postroad_proto::time::Tick;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,4 +114,39 @@ fn a_trickle_is_too_slow_and_a_stream_is_not() {
         let last = said.lines().rfind(|line| line.starts_with(char::is_numeric)).unwrap_or_default();
         assert!(last.starts_with(wanted), "{last}");
     }
+}
+
+/// What is said after the content if the second of three recipients is refused.
+fn one_of_three_refused(protocol: Protocol, hello: &str) -> String {
+    let mut offer = Offer::new("mx.example.org");
+    offer.protocol = protocol;
+    let mut session = Session::new(Tick::default(), Arc::new(offer));
+    drive(&mut session, &mut Vec::new(), &mut Vec::new());
+    let commands = format!(
+        "{hello} c.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<b@d.example>\r\nRCPT TO:<c@d.example>\r\nRCPT TO:<e@d.example>\r\nDATA\r\n"
+    );
+    for line in commands.split_inclusive('\n') {
+        session.handle_input(Tick::default(), line.as_bytes());
+        drive(&mut session, &mut Vec::new(), &mut Vec::new());
+    }
+    session.handle_input(Tick::default(), b"Subject: x\r\n\r\nx\r\n.\r\n");
+    let mut said = Vec::new();
+    while let Some(action) = session.poll_action() {
+        if let Action::Send(reply) = &action {
+            reply.write_to(&mut said);
+        } else if matches!(action, Action::Ask(Question::Commit(_))) {
+            let refusal = Refusal::try_from(Reply::of(ReplyId::MailboxFull)).unwrap();
+            session.handle_commit_each(Tick::default(), Ok("ID".into()), &[(1, refusal)]);
+        }
+    }
+    assert!(session.wants_input());
+    String::from_utf8(said).unwrap()
+}
+
+#[test]
+fn lmtp_refuses_single_recipients_after_the_content() {
+    let accepted = "250 2.0.0 Accepted and stored as ID\r\n";
+    let refused = "452 4.2.2 The mailbox is full; try again later\r\n";
+    assert_eq!(one_of_three_refused(Protocol::Lmtp, "LHLO"), format!("{accepted}{refused}{accepted}"));
+    assert_eq!(one_of_three_refused(Protocol::Smtp, "EHLO"), accepted);
 }

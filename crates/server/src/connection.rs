@@ -167,6 +167,7 @@ async fn converse<S: Spool, T: Stream + ?Sized>(
         match conversation.step() {
             Next::Input => {}
             Next::Commit(draft, envelope) => {
+                let Some((draft, envelope)) = conversation.find_room(draft, envelope).await else { continue };
                 let commit = conversation.shared.spool.commit(draft, envelope);
                 let result = commit.await;
                 conversation.committed(result);

@@ -9,12 +9,13 @@ use crate::blame::{refusal, refuse};
 use crate::metrics::ReplyLabel;
 use crate::shared::{Active, Shared};
 use crate::shown::{Addresses, printable};
-use postroad_delivery::directory::final_recipients;
+use postroad_delivery::agent::maildir::Promise;
+use postroad_delivery::directory::{final_recipients, refused_entirely};
 use postroad_proto::addr::{ForwardPath, Mailbox};
 use postroad_proto::envelope::Envelope;
 use postroad_proto::message::trace::Received;
 use postroad_proto::reply::{Refusal, Reply, ReplyId};
-use postroad_proto::server::{Action, Offer, Question, Session, Verdict};
+use postroad_proto::server::{Action, Offer, Protocol, Question, Session, Verdict};
 use postroad_proto::time::Tick;
 use postroad_spool::{Draft, Spool, SpoolError, SpoolId};
 use std::net::SocketAddr;
@@ -67,6 +68,8 @@ pub(crate) struct Conversation<S: Spool> {
     peer: Peer,
     session: Session,
     secured: Option<Secured>,
+    /// LMTP has a reply for each recipient.
+    each_is_answered: bool,
     transfer: Option<Box<Transfer<S::Draft>>>,
     out: Vec<u8>,
     charged: usize,
@@ -79,19 +82,32 @@ struct Transfer<D> {
     draft: Option<D>,
     /// The store failed while content came; told after its end.
     fault: Option<Refusal>,
+    /// Room in the mailboxes, kept until the message is stored.
+    promise: Option<Promise>,
+    /// Recipients that get nothing though others do, by their place (LMTP).
+    refused: Vec<(usize, Refusal)>,
     size: u64,
     ended: Tick,
 }
 
 impl<D> Default for Transfer<D> {
     fn default() -> Self {
-        Self { accepted: Vec::new(), draft: None, fault: None, size: 0, ended: Tick::default() }
+        Self {
+            accepted: Vec::new(),
+            draft: None,
+            fault: None,
+            promise: None,
+            refused: Vec::new(),
+            size: 0,
+            ended: Tick::default(),
+        }
     }
 }
 
 impl<S: Spool> Conversation<S> {
     /// A session that begins with the greeting.
     pub(crate) fn new(shared: Arc<Shared<S>>, active: Arc<Active>, peer: Peer, offer: Arc<Offer>) -> Self {
+        let each_is_answered = offer.protocol == Protocol::Lmtp;
         let session = Session::new(shared.clock.tick(), offer);
         Self {
             shared,
@@ -99,6 +115,7 @@ impl<S: Spool> Conversation<S> {
             peer,
             session,
             secured: None,
+            each_is_answered,
             transfer: None,
             out: Vec::new(),
             charged: 0,
@@ -183,10 +200,66 @@ impl<S: Spool> Conversation<S> {
             }
             Err(error) => {
                 error!(peer = %self.peer, %error, "the message could not be stored; answered 4yz, the peer keeps it");
+                if let Some(promise) = transfer.promise {
+                    promise.withdraw();
+                }
                 Err(refusal(&error))
             }
         };
-        self.guarded(|this| this.session.handle_commit(now, answer));
+        self.guarded(|this| this.session.handle_commit_each(now, answer, &transfer.refused));
+    }
+
+    /// Asks the mailboxes for room, now that the size is known. Nothing comes back if nobody gets the
+    /// message; its sender has been answered then. In SMTP, which has one reply for all, a message that
+    /// somebody gets is taken, and waits for who has no room; in LMTP these are told (RFC 2033 §4.2).
+    pub(crate) async fn find_room(
+        &mut self,
+        draft: S::Draft,
+        envelope: Envelope,
+    ) -> Option<(S::Draft, Envelope)> {
+        if !self.active.room.is_limited() {
+            return Some((draft, envelope));
+        }
+        let (room, id, size) = (Arc::clone(&self.active.room), draft.id(), draft.size());
+        let asked = tokio::task::spawn_blocking(move || {
+            let (promise, refused) = room.promise(id, &envelope, size);
+            (envelope, promise, refused)
+        });
+        let Ok((envelope, promise, refused)) = asked.await else {
+            self.answer_commit(Refusal::trouble(), &[]);
+            return None;
+        };
+        let transfer = self.transfer.get_or_insert_default();
+        let mut accepted = std::mem::take(&mut transfer.accepted);
+        let empty_handed = refused_entirely(&accepted, &refused);
+        if empty_handed.len() == accepted.len() {
+            promise.withdraw();
+            let worst = empty_handed.iter().find(|(_, refusal)| refusal.is_transient());
+            let refusal =
+                worst.or(empty_handed.first()).map_or_else(Refusal::trouble, |(_, own)| own.clone());
+            self.answer_commit(refusal, &empty_handed);
+            return None;
+        }
+        if !self.each_is_answered || empty_handed.is_empty() {
+            transfer.promise = Some(promise);
+            return Some((draft, envelope));
+        }
+        let mut at = 0..accepted.len();
+        accepted.retain(|_| at.next().is_some_and(|at| empty_handed.iter().all(|(place, _)| *place != at)));
+        let Some(rest) = Envelope::new(envelope.sender().clone(), final_recipients(accepted)) else {
+            promise.withdraw();
+            self.answer_commit(Refusal::trouble(), &empty_handed);
+            return None;
+        };
+        (transfer.promise, transfer.refused) = (Some(promise), empty_handed);
+        Some((draft, rest.with_content(envelope.body(), envelope.smtputf8())))
+    }
+
+    /// The message is not stored.
+    fn answer_commit(&mut self, refusal: Refusal, refused: &[(usize, Refusal)]) {
+        let now = self.shared.clock.tick();
+        self.transfer = None;
+        self.guarded(|this| this.session.handle_commit_each(now, Err(refusal), refused));
     }
 
     /// Runs a piece of the session so that a fault of ours ends this session alone, and as 4yz.
@@ -337,7 +410,7 @@ impl<S: Spool> Conversation<S> {
             return Err(fault);
         }
         let draft = transfer.draft.take().ok_or_else(Refusal::trouble)?;
-        let recipients = final_recipients(std::mem::take(&mut transfer.accepted));
+        let recipients = final_recipients(transfer.accepted.iter().cloned());
         let (body, smtputf8) = (envelope.body(), envelope.smtputf8());
         let sealed = Envelope::new(envelope.sender().clone(), recipients).ok_or_else(Refusal::trouble)?;
         Ok((draft, sealed.with_content(body, smtputf8)))

@@ -5,15 +5,19 @@ use crate::config::{Config, LineEnds};
 use crate::metrics::Metrics;
 use crate::shared::Room;
 use crate::shown::Addresses;
-use postroad_delivery::agent::maildir::{FlushBy, LineEnds as AgentLineEnds, MaildirAgent, MaildirSettings};
+use postroad_delivery::agent::maildir::{
+    FlushBy, LineEnds as AgentLineEnds, MaildirAgent, MaildirSettings, Promise,
+};
 use postroad_delivery::directory::{Alias, Directory, DirectorySettings, DomainSettings, Unlisted};
 use postroad_delivery::observer::{Event, Observer};
 use postroad_delivery::route::{Override, Quota, Route};
 use postroad_delivery::runner::{Clock as DeliveryClock, RunnerSettings};
 use postroad_delivery::schedule::Schedule;
 use postroad_proto::addr::Mailbox;
+use postroad_proto::envelope::Envelope;
 use postroad_proto::reply::Refusal;
 use postroad_proto::time::UnixTime;
+use postroad_spool::SpoolId;
 use std::fmt::Display;
 use std::sync::Arc;
 use tracing::{error, info, warn};
@@ -89,7 +93,7 @@ pub(crate) fn runner_settings(config: &Config) -> RunnerSettings {
     RunnerSettings { workers, schedule, paused, ..RunnerSettings::default() }
 }
 
-/// Quotas at RCPT.
+/// Quotas at RCPT and at the end of the content.
 pub(crate) struct QuotaRoom {
     pub(crate) agent: Arc<MaildirAgent>,
     pub(crate) clock: Clock,
@@ -98,6 +102,14 @@ pub(crate) struct QuotaRoom {
 impl Room for QuotaRoom {
     fn refusal(&self, mailbox: &Mailbox, size: Option<u64>) -> Option<Refusal> {
         self.agent.quota_verdict(mailbox, size.unwrap_or(0), self.clock.unix())
+    }
+
+    fn is_limited(&self) -> bool {
+        self.agent.has_quotas()
+    }
+
+    fn promise(&self, id: SpoolId, envelope: &Envelope, size: u64) -> (Promise, Vec<(Mailbox, Refusal)>) {
+        self.agent.promise(id, envelope, size, self.clock.unix())
     }
 }
 

@@ -5,19 +5,25 @@ use crate::config::{Config, ListenAddress, Listener, ListenerKind, ListenerTls};
 use crate::connections::Connections;
 use crate::metrics::Metrics;
 use crate::tls::Tls;
+use postroad_delivery::agent::maildir::Promise;
 use postroad_delivery::directory::Directory;
 use postroad_proto::addr::Mailbox;
+use postroad_proto::envelope::Envelope;
 use postroad_proto::reply::Refusal;
 use postroad_proto::server::{BareNewline, ContentRules, Limits, Offer, Protocol, Rule, TlsOffer};
-use postroad_spool::Spool;
+use postroad_spool::{Spool, SpoolId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Whether a mailbox has room for a message of the declared size.
+/// Whether mailboxes have room for a message.
 pub(crate) trait Room: Send + Sync {
-    /// The refusal to give at RCPT, if there is none.
+    /// The refusal to give at RCPT, if there is none for the declared size.
     fn refusal(&self, mailbox: &Mailbox, size: Option<u64>) -> Option<Refusal>;
+    /// Whether there is anything to ask for.
+    fn is_limited(&self) -> bool;
+    /// Promises room to a message whose size is known now, and tells who has none. May block.
+    fn promise(&self, id: SpoolId, envelope: &Envelope, size: u64) -> (Promise, Vec<(Mailbox, Refusal)>);
 }
 
 /// The server, as its sessions see it.

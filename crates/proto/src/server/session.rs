@@ -174,13 +174,31 @@ impl Session {
 
     /// Takes the answer to [`Question::Commit`]: the queue id, or why the message was not stored.
     pub fn handle_commit(&mut self, now: Tick, result: Result<String, Refusal>) {
+        self.handle_commit_each(now, result, &[]);
+    }
+
+    /// As [`Self::handle_commit`], where LMTP has another answer for some recipients: each by its place
+    /// in [`super::Transaction::recipients`] (RFC 2033 §4.2). SMTP has one reply, and that is `result`.
+    pub fn handle_commit_each(
+        &mut self,
+        now: Tick,
+        result: Result<String, Refusal>,
+        refused: &[(usize, Refusal)],
+    ) {
         let State::Asking(Pending::Commit { replies }) = self.state else { return };
         self.state = State::Ready;
         self.prompted = now;
-        match result {
-            Ok(id) => self
-                .say_all(&Reply::saying(ReplyId::Accepted, format!("Accepted and stored as {id}")), replies),
-            Err(refusal) => self.say_all(refusal.reply(), replies),
+        let answer = match result {
+            Ok(id) => Reply::saying(ReplyId::Accepted, format!("Accepted and stored as {id}")),
+            Err(refusal) => refusal.into_reply(),
+        };
+        if self.offer.protocol == Protocol::Lmtp && !refused.is_empty() {
+            for at in 0..replies {
+                let own = refused.iter().find(|(place, _)| *place == at);
+                self.say(own.map_or(&answer, |(_, refusal)| refusal.reply()).clone());
+            }
+        } else {
+            self.say_all(&answer, replies);
         }
         if self.stopping {
             self.handle_shutdown();

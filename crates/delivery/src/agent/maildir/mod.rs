@@ -21,9 +21,10 @@ pub use flush::FlushBy;
 use super::{Contents, DeliveryAgent, Report};
 use crate::route::{Destination, Route};
 use postroad_proto::addr::Mailbox;
+use postroad_proto::envelope::Envelope;
 use postroad_proto::reply::{Refusal, Reply, ReplyId};
 use postroad_proto::time::UnixTime;
-use postroad_spool::Lease;
+use postroad_spool::{Lease, SpoolId};
 use quota::{Account, Over};
 use std::collections::HashMap;
 use std::io;
@@ -80,12 +81,47 @@ impl MaildirAgent {
     }
 
     /// Whether a message of `size` octets for this mailbox would be turned away for its quota, for
-    /// RCPT (452 4.2.2, 552 5.2.2, 552 5.2.3). `size` is what the peer declared, 0 if nothing. Reads at
-    /// most one small file, and that not more than every two seconds for a mailbox.
+    /// RCPT (452 4.2.2, 552 5.2.2, 552 5.2.3). `size` is what the peer declared, 0 if nothing; the least
+    /// that a trace header takes is added. Reads at most one small file, and that not more than every two
+    /// seconds for a mailbox.
     pub fn quota_verdict(&self, mailbox: &Mailbox, size: u64, now: UnixTime) -> Option<Refusal> {
         let destination = self.settings.route.destination(mailbox);
         let over = self.account(&destination)?.verdict(size, now)?;
         Refusal::try_from(Reply::of(reply_to(over))).ok()
+    }
+
+    /// Whether any mailbox has a quota.
+    pub fn has_quotas(&self) -> bool {
+        self.settings.route.has_quotas()
+    }
+
+    /// Promises room to a message of `size` octets that is about to be accepted, and tells for which
+    /// mailboxes there is none. The promise ends with the delivery, or with [`Promise::withdraw`]. Where
+    /// the room cannot be told now there is no refusal: the delivery will find out. May count files.
+    pub fn promise(
+        &self,
+        id: SpoolId,
+        envelope: &Envelope,
+        size: u64,
+        now: UnixTime,
+    ) -> (Promise, Vec<(Mailbox, Refusal)>) {
+        let mut promise = Promise { id, accounts: Vec::new() };
+        let mut refused = Vec::new();
+        for recipient in envelope.recipients() {
+            let destination = self.settings.route.destination(&recipient.mailbox);
+            let Some(account) = self.account(&destination) else { continue };
+            let trace = content::trace(envelope.sender(), recipient, self.settings.line_ends);
+            match account.promise(id, size.saturating_add(trace.len() as u64), now) {
+                Ok(Ok(())) => promise.accounts.push(account),
+                Ok(Err(over)) => refused.extend(
+                    Refusal::try_from(Reply::of(reply_to(over)))
+                        .ok()
+                        .map(|refusal| (recipient.mailbox.clone(), refusal)),
+                ),
+                Err(_unreadable) => {}
+            }
+        }
+        (promise, refused)
     }
 
     /// The account of a mailbox, if it has a quota.
@@ -121,6 +157,23 @@ impl MaildirAgent {
 
     fn forget(&self, maildir: &Path) {
         lock(&self.known).remove(maildir);
+    }
+}
+
+/// Room that is kept for a message about to be accepted.
+#[derive(Debug)]
+#[must_use = "a message that is not accepted after all has to give its room back"]
+pub struct Promise {
+    id: SpoolId,
+    accounts: Vec<Arc<Account>>,
+}
+
+impl Promise {
+    /// Gives the room back: the message was not accepted.
+    pub fn withdraw(self) {
+        for account in &self.accounts {
+            account.release(self.id);
+        }
     }
 }
 

@@ -7,9 +7,15 @@
 //! flushed: after a crash it is counted anew or a little wrong, and mail does not depend on it.
 //! Counted are `new` and `cur` of the Maildir and its folders, but neither what a reader marked as
 //! trashed nor the folder `.Trash`, as the Maildir++ text says.
+//!
+//! What was accepted and is not delivered yet has its room promised, so that mail is turned away while
+//! its sender still listens. Promises are in memory: after a start the first messages may be taken
+//! beyond the quota, and wait.
 
 use crate::route::Quota;
 use postroad_proto::time::UnixTime;
+use postroad_spool::SpoolId;
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +28,12 @@ const MAX_FILE: u64 = 5120;
 const STALE: Duration = Duration::from_mins(15);
 /// How long what was read is believed.
 const FRESH: Duration = Duration::from_secs(2);
+/// The least that a file is larger than the content its sender declares, for the trace header.
+pub(super) const LEAST_TRACE: u64 = 128;
+/// How long a promise counts: a message that nobody delivers any more must not fill a mailbox for ever.
+const PROMISED_FOR: Duration = Duration::from_hours(24);
+/// Promises of one mailbox; beyond it the oldest is forgotten.
+const MAX_PROMISES: usize = 10_000;
 /// Holds the time, in seconds since 1970, since when mail has been turned away.
 const MARKER: &str = "postroad-over-quota";
 
@@ -86,7 +98,39 @@ struct State {
     known: Option<(Counted, UnixTime)>,
     /// What is being delivered and not yet in the file.
     reserved: Usage,
+    /// What was accepted and is not being delivered.
+    promises: BTreeMap<SpoolId, (Usage, UnixTime)>,
+    /// The sum of the promises.
+    promised: Usage,
     marker: Marker,
+}
+
+impl State {
+    fn promise(&mut self, id: SpoolId, room: Usage, now: UnixTime) {
+        let (before, _) = self.promises.remove(&id).unwrap_or_default();
+        self.promises.insert(id, (before.plus(room), now));
+        self.promised = self.promised.plus(room);
+        if self.promises.len() > MAX_PROMISES
+            && let Some((_, (oldest, _))) = self.promises.pop_first()
+        {
+            self.promised = self.promised.minus(oldest);
+        }
+    }
+
+    fn release(&mut self, id: SpoolId) {
+        if let Some((room, _)) = self.promises.remove(&id) {
+            self.promised = self.promised.minus(room);
+        }
+    }
+
+    /// Forgets promises that are too old, from the oldest message on.
+    fn expire(&mut self, now: UnixTime) {
+        while let Some((&id, (_, at))) = self.promises.first_key_value()
+            && now.since(*at) > PROMISED_FOR
+        {
+            self.release(id);
+        }
+    }
 }
 
 /// What is known of the file [`MARKER`].
@@ -115,9 +159,32 @@ impl Account {
         self.quota
     }
 
-    /// Sets room aside for one file of `size` octets; [`Account::settle`] gives it back.
-    pub(super) fn reserve(&self, size: u64, now: UnixTime) -> io::Result<Result<(), Over>> {
+    /// Promises room to a message that is about to be accepted, for a file of `size` octets at most.
+    /// May count files and wait for a delivery.
+    pub(super) fn promise(&self, id: SpoolId, size: u64, now: UnixTime) -> io::Result<Result<(), Over>> {
         let mut state = self.lock();
+        if let Some(over) = self.judge(&mut state, size, now)? {
+            return Ok(Err(over));
+        }
+        state.promise(id, Usage::one(size), now);
+        Ok(Ok(()))
+    }
+
+    /// Keeps the promise for a message whose delivery failed for another reason than want of room.
+    pub(super) fn keep(&self, id: SpoolId, size: u64, now: UnixTime) {
+        self.lock().promise(id, Usage::one(size), now);
+    }
+
+    /// Takes a promise back.
+    pub(super) fn release(&self, id: SpoolId) {
+        self.lock().release(id);
+    }
+
+    /// Sets room aside for one file of `size` octets, where there was a promise in its place;
+    /// [`Account::settle`] gives it back.
+    pub(super) fn reserve(&self, id: SpoolId, size: u64, now: UnixTime) -> io::Result<Result<(), Over>> {
+        let mut state = self.lock();
+        state.release(id);
         if let Some(over) = self.judge(&mut state, size, now)? {
             return Ok(Err(over));
         }
@@ -147,13 +214,15 @@ impl Account {
         }
     }
 
-    /// Whether a message of `size` octets would be turned away. Cheap enough for RCPT: it never counts
+    /// Whether a message of `size` octets, its trace header not counted, would be turned away. Cheap enough for RCPT: it never counts
     /// files and never waits for a delivery; where it would have to, there is no verdict.
     pub(super) fn verdict(&self, size: u64, now: UnixTime) -> Option<Over> {
+        let size = size.saturating_add(LEAST_TRACE);
         if self.never_fits(size) {
             return Some(Over::NeverFits);
         }
         let mut state = self.state.try_lock().ok()?;
+        state.expire(now);
         let counted = match state.known {
             Some((counted, at)) if now.since(at) < FRESH && at <= now => counted,
             _ => {
@@ -177,13 +246,14 @@ impl Account {
     }
 
     fn room(&self, counted: Counted, state: &State, size: u64) -> bool {
-        counted.usage.plus(state.reserved).plus(Usage::one(size)).fits(self.quota)
+        counted.usage.plus(state.reserved).plus(state.promised).plus(Usage::one(size)).fits(self.quota)
     }
 
     fn judge(&self, state: &mut State, size: u64, now: UnixTime) -> io::Result<Option<Over>> {
         if self.never_fits(size) {
             return Ok(Some(Over::NeverFits));
         }
+        state.expire(now);
         if let Some((counted, at)) = state.known
             && now.since(at) < FRESH
             && at <= now
@@ -198,7 +268,8 @@ impl Account {
         if counted.doubtful && !self.room(counted, state, size) {
             counted = self.count()?;
         }
-        state.known = Some((counted, now));
+        // The first delivery makes the Maildir, and then the file that RCPT reads.
+        state.known = self.maildir.exists().then_some((counted, now));
         if self.room(counted, state, size) { Ok(None) } else { self.over(state, now).map(Some) }
     }
 
@@ -214,7 +285,11 @@ impl Account {
         let since = if let Some(since) = known {
             since
         } else {
-            fs::write(&path, format!("{}\n", now.secs()))?;
+            match fs::write(&path, format!("{}\n", now.secs())) {
+                // nothing was delivered yet, and what was promised fills it
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                written => written?,
+            }
             now
         };
         state.marker = Marker::Since(since);
@@ -264,8 +339,15 @@ impl Account {
 
     /// Counts the files and writes `maildirsize` anew.
     fn count(&self) -> io::Result<Counted> {
+        let entries = match fs::read_dir(&self.maildir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Counted { usage: Usage::default(), doubtful: false });
+            }
+            Err(error) => return Err(error),
+        };
         let mut usage = count_folder(&self.maildir)?;
-        for entry in fs::read_dir(&self.maildir)? {
+        for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
             let folder = name.as_encoded_bytes().first() == Some(&b'.') && name != ".Trash";

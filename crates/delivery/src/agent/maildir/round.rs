@@ -10,7 +10,7 @@ use crate::route::Destination;
 use postroad_proto::envelope::{Body, Recipient};
 use postroad_proto::reply::ReplyId;
 use postroad_proto::time::UnixTime;
-use postroad_spool::{Lease, SpoolError};
+use postroad_spool::{Lease, SpoolError, SpoolId};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -79,6 +79,9 @@ struct Job<'a> {
     place: usize,
     unique: String,
     tmp: PathBuf,
+    id: SpoolId,
+    /// Octets that are set aside for it.
+    reserved: u64,
     state: State,
 }
 
@@ -115,7 +118,16 @@ impl Round<'_> {
                     self.places.push(place);
                     self.places.len() - 1
                 });
-                jobs.push(Job { lease: lease_at, recipient, place, unique, tmp, state: State::Planned });
+                jobs.push(Job {
+                    lease: lease_at,
+                    recipient,
+                    place,
+                    unique,
+                    tmp,
+                    id: lease.id,
+                    reserved: 0,
+                    state: State::Planned,
+                });
             }
         }
         jobs
@@ -200,12 +212,13 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn reserve(&mut self, job: &Job<'_>, size: u64) -> Result<(), Report> {
+    fn reserve(&mut self, job: &mut Job<'_>, size: u64) -> Result<(), Report> {
         let Some(place) = self.places.get_mut(job.place) else { return Ok(()) };
         let Some(account) = &place.account else { return Ok(()) };
         let maildir = &place.destination.maildir;
-        let over = match account.reserve(size, self.now) {
+        let over = match account.reserve(job.id, size, self.now) {
             Ok(Ok(())) => {
+                job.reserved = size;
                 place.reserved = place.reserved.plus(Usage::one(size));
                 return Ok(());
             }
@@ -302,6 +315,14 @@ impl Round<'_> {
             });
             let delivered = delivered.fold(Usage::default(), |sum, size| sum.plus(Usage::one(size)));
             account.settle(place.reserved, delivered);
+            for job in jobs.iter().filter(|job| job.place == at) {
+                match job.state {
+                    // found there, from an earlier attempt
+                    State::Visible { size: None, .. } => account.release(job.id),
+                    State::Refused(_) if job.reserved > 0 => account.keep(job.id, job.reserved, self.now),
+                    State::Visible { .. } | State::Planned | State::Written { .. } | State::Refused(_) => {}
+                }
+            }
         }
     }
 
