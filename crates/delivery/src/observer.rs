@@ -3,6 +3,7 @@
 //! Texts in an [`Event`] that come from outside (addresses) are as the parser let them through: free
 //! of control characters, but whoever writes them to a log escapes them all the same.
 
+use postroad_proto::addr::ReversePath;
 use postroad_proto::envelope::Recipient;
 use postroad_proto::reply::Refusal;
 use postroad_proto::time::UnixTime;
@@ -57,6 +58,18 @@ pub enum Event<'a> {
         refusal: &'a Refusal,
         /// What only the log may say.
         cause: Option<&'a str>,
+    },
+    /// The content of a message could not be read back and the spool set it aside: there is no further
+    /// attempt.
+    SetAside {
+        /// The message.
+        id: SpoolId,
+        /// Who sent it.
+        sender: &'a ReversePath,
+        /// Who does not get it.
+        recipients: &'a [&'a Recipient],
+        /// When it was accepted.
+        accepted: UnixTime,
     },
     /// An agent broke its contract: it panicked or gave the wrong number of reports. A bug of ours.
     AgentBroke {

@@ -6,14 +6,14 @@
 //! messages; nothing that goes wrong here ends a thread or loses a message.
 //! Left out: bounces for what failed (it stays in the spool for them), and any choice of an agent.
 
-use crate::agent::{DeliveryAgent, Report};
+use crate::agent::{Contents, DeliveryAgent, Report};
 use crate::observer::{Event, Observer};
 use crate::schedule::Schedule;
 use postroad_proto::reply::{Refusal, Reply, ReplyId};
 use postroad_proto::time::UnixTime;
 use postroad_spool::{Lease, Outcome, Spool, SpoolError, SpoolId};
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -65,6 +65,22 @@ pub struct Deliveries<S> {
     unsettled: Mutex<BTreeSet<SpoolId>>,
 }
 
+/// The spool as the agent reads it; remembers what the spool could not read and set aside.
+struct Watched<'a, S> {
+    spool: &'a S,
+    set_aside: &'a Mutex<BTreeSet<SpoolId>>,
+}
+
+impl<S: Spool> Contents for Watched<'_, S> {
+    fn open(&self, id: SpoolId) -> Result<Box<dyn Read + Send>, SpoolError> {
+        self.spool.open(id).inspect_err(|error| {
+            if let SpoolError::Corrupt(id) = error {
+                lock(self.set_aside).insert(*id);
+            }
+        })
+    }
+}
+
 /// The outcome as the queue keeps it. What waits is looked at by the operator alone, who needs the cause;
 /// what failed is told to the sender, who must not see it.
 fn for_the_queue(report: Report) -> Outcome {
@@ -105,9 +121,15 @@ impl<S: Spool> Deliveries<S> {
         for lease in &mut leases {
             lease.uncertain |= lock(&self.unsettled).contains(&lease.id);
         }
-        let reports = self.attempt(&mut leases);
+        let set_aside = Mutex::default();
+        let contents = Watched { spool: &*self.spool, set_aside: &set_aside };
+        let reports = self.attempt(&mut leases, &contents);
         let mut trouble = None;
         for (lease, reports) in leases.into_iter().zip(reports) {
+            if lock(&set_aside).contains(&lease.id) {
+                self.tell_set_aside(&lease, &reports);
+                continue;
+            }
             if let Err(error) = self.settle(lease, reports) {
                 trouble = Some(error);
             }
@@ -116,8 +138,8 @@ impl<S: Spool> Deliveries<S> {
     }
 
     /// The agent's reports, one for each open recipient, whatever the agent does.
-    fn attempt(&self, leases: &mut [Lease]) -> Vec<Vec<Report>> {
-        let cause = match self.call_agent(leases) {
+    fn attempt(&self, leases: &mut [Lease], contents: &dyn Contents) -> Vec<Vec<Report>> {
+        let cause = match self.call_agent(leases, contents) {
             Ok(reports) => return reports,
             Err(cause) => cause,
         };
@@ -130,7 +152,7 @@ impl<S: Spool> Deliveries<S> {
         for lease in leases.iter_mut() {
             lease.uncertain = true;
             let single = std::slice::from_mut(lease);
-            match self.call_agent(single) {
+            match self.call_agent(single, contents) {
                 Ok(own) => reports.extend(own),
                 Err(cause) => {
                     self.report_break(single, &cause);
@@ -142,9 +164,9 @@ impl<S: Spool> Deliveries<S> {
     }
 
     /// Calls the agent; an error says how it broke its contract.
-    fn call_agent(&self, leases: &[Lease]) -> Result<Vec<Vec<Report>>, String> {
+    fn call_agent(&self, leases: &[Lease], contents: &dyn Contents) -> Result<Vec<Vec<Report>>, String> {
         let now = self.clock.unix();
-        let call = AssertUnwindSafe(|| self.agent.deliver(now, leases, &*self.spool));
+        let call = AssertUnwindSafe(|| self.agent.deliver(now, leases, contents));
         let reports = catch_unwind(call).map_err(|panic| {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -204,6 +226,26 @@ impl<S: Spool> Deliveries<S> {
                 Refusal::try_from(Reply::saying(last.id(), text)).unwrap_or_else(|_| refusal.clone());
             report.outcome = Outcome::Failed(refusal);
         }
+    }
+
+    /// The message is out of the queue: nothing is settled, and nothing comes next for who does not have
+    /// it.
+    fn tell_set_aside(&self, lease: &Lease, reports: &[Report]) {
+        let now = self.clock.unix();
+        let (id, agent) = (lease.id, self.agent.name());
+        let mut without = Vec::new();
+        for (&index, report) in lease.open_recipients.iter().zip(reports) {
+            let at = usize::try_from(index).unwrap_or(usize::MAX);
+            let Some(recipient) = lease.envelope.recipients().get(at) else { continue };
+            if report.outcome == Outcome::Delivered {
+                let waited = now.since(lease.accepted);
+                self.observer.observe(&Event::Delivered { id, recipient, agent, waited });
+            } else {
+                without.push(recipient);
+            }
+        }
+        let (sender, accepted) = (lease.envelope.sender(), lease.accepted);
+        self.observer.observe(&Event::SetAside { id, sender, recipients: &without, accepted });
     }
 
     fn tell(&self, lease: &Lease, reports: &[Report], now: UnixTime, next: UnixTime) {

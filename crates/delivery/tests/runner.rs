@@ -3,16 +3,20 @@
 
 mod common;
 
-use common::{Diary, HandClock, Scene, deliveries, envelope, store};
+use common::{Diary, HandClock, Scene, deliveries, envelope, settings, store};
+use postroad_delivery::agent::maildir::MaildirAgent;
 use postroad_delivery::agent::{Contents, DeliveryAgent, Report};
+use postroad_delivery::route::Quota;
 use postroad_delivery::runner::{Clock, Deliveries, Runner, RunnerSettings, Stopped};
 use postroad_delivery::schedule::Schedule;
 use postroad_proto::reply::ReplyId;
 use postroad_proto::time::UnixTime;
+use postroad_spool::fs::RealDisk;
 use postroad_spool::memory::MemorySpool;
-use postroad_spool::{Lease, RecipientState, Spool, SpoolId};
+use postroad_spool::{DiskSpool, Draft, Lease, Options, RecipientState, Spool, SpoolId, quarantined};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 /// An agent that does what a closure says for each lease.
@@ -299,4 +303,77 @@ fn threads_deliver_everything_once_into_maildirs() {
         common::names(&scene.dir.path().join("mail").join(domain).join(local).join("new")).len()
     });
     assert_eq!(counts, [100; 3]);
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Puts a message into a spool on disk, which answers after its flush.
+fn put(spool: &DiskSpool, now: UnixTime, to: &[&str], content: &[u8]) -> SpoolId {
+    let mut draft = spool.begin(now).unwrap();
+    draft.append(content.to_vec()).unwrap();
+    let mut commit = spool.commit(draft, envelope(to));
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    loop {
+        match commit.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(id) => return id.unwrap(),
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn content_that_is_damaged_is_told_once_and_promises_no_other_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spool");
+    let open = || {
+        let options = Options { reserve_bytes: 0, ..Options::default() };
+        DiskSpool::open(Arc::new(RealDisk::new(&path)), options).unwrap().0
+    };
+    let clock = HandClock::new();
+    let spool = open();
+    let damaged =
+        put(&spool, clock.unix(), &["bob@example.org", "eve@example.org"], b"this is the damaged one");
+    put(&spool, clock.unix(), &["carol@example.org"], b"sound");
+    spool.close().unwrap();
+    drop(spool);
+    let mut flipped = 0;
+    for entry in std::fs::read_dir(path.join("log")).unwrap() {
+        let file = entry.unwrap().path();
+        let mut bytes = std::fs::read(&file).unwrap();
+        if let Some(at) = bytes.windows(11).position(|window| window == b"the damaged") {
+            bytes[at] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+            flipped += 1;
+        }
+    }
+    assert_eq!(flipped, 1);
+    let (spool, diary) = (Arc::new(open()), Arc::new(Diary::default()));
+    let agent = MaildirAgent::open(settings(dir.path(), Quota::default(), vec![])).unwrap();
+    let deliveries = Deliveries::new(
+        Arc::clone(&spool),
+        Arc::new(agent),
+        Arc::clone(&clock) as _,
+        Arc::clone(&diary) as _,
+        RunnerSettings::default(),
+    );
+    deliveries.round().unwrap();
+    assert_eq!(
+        diary.take(),
+        [
+            "set aside from alice@example.net to bob@example.org eve@example.org",
+            "delivered carol@example.org"
+        ]
+    );
+    clock.forward(Duration::from_hours(1));
+    assert_eq!(deliveries.round().unwrap(), 0);
+    assert!(diary.take().is_empty());
+    let found = quarantined(&path).unwrap();
+    assert_eq!(found.iter().map(|one| one.id).collect::<Vec<_>>(), [Some(damaged)]);
+    assert!(found[0].file.exists() && found[0].note.contains("record at octet"), "{found:?}");
 }

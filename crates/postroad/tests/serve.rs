@@ -187,6 +187,49 @@ fn the_queue_tells_why_with_the_server_and_without() {
     assert!(!dir.path().join("elsewhere").exists());
 }
 
+#[test]
+fn a_message_that_was_damaged_on_disk_is_told_of_and_not_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut serving = Serving::with_config(dir.path(), &format!("{GOOD}[delivery]\npaused = true\n"));
+    let id = serving.client().deliver(&["bob@example.org"], "this is the damaged one");
+    assert_eq!(serving.stop(), 0);
+    let mut flipped = 0;
+    for entry in fs::read_dir(dir.path().join("data/spool/log")).unwrap() {
+        let file = entry.unwrap().path();
+        let mut bytes = fs::read(&file).unwrap();
+        if let Some(at) = bytes.windows(11).position(|window| window == b"the damaged") {
+            bytes[at] ^= 1;
+            fs::write(&file, bytes).unwrap();
+            flipped += 1;
+        }
+    }
+    assert_eq!(flipped, 1);
+    let mut serving = Serving::with_config(dir.path(), GOOD);
+    eventually("the log tells", || serving.log().contains("cannot be read back"));
+    let log = serving.log();
+    let line = log.lines().find(|line| line.contains("cannot be read back")).unwrap();
+    for part in ["ERROR", &id, "alice@client.example", "bob@example.org", "spool/quarantine/", ".bin"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(!log.contains("deferred"), "{log}");
+    for runs in [true, false] {
+        let list = run(dir.path(), &["queue", "list", CONFIG[0], CONFIG[1]]);
+        assert_eq!((list.code, list.out.as_str()), (0, "Nothing waits.\n"));
+        assert!(list.err.contains("1 record that") && list.err.contains("spool/quarantine"), "{}", list.err);
+        let json = run(dir.path(), &["queue", "list", CONFIG[0], CONFIG[1], "--json"]);
+        assert_eq!((json.out.as_str(), json.err.as_str()), ("[]\n", list.err.as_str()));
+        let show = run(dir.path(), &["queue", "show", &id, CONFIG[0], CONFIG[1]]);
+        assert_eq!(show.code, 69);
+        assert!(show.err.contains("set aside") && show.err.contains(".bin"), "{}", show.err);
+        assert!(!show.err.contains("was delivered"), "{}", show.err);
+        let other = run(dir.path(), &["queue", "show", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ", CONFIG[0], CONFIG[1]]);
+        assert!(other.err.contains("never accepted here"), "{}", other.err);
+        if runs {
+            assert_eq!(serving.stop(), 0);
+        }
+    }
+}
+
 /// What strangers send must not reach a terminal or break a line of the log.
 fn talk(serving: &Serving) {
     let mut client = serving.client();

@@ -13,12 +13,13 @@ use postroad_delivery::observer::{Event, Observer};
 use postroad_delivery::route::{Override, Quota, Route};
 use postroad_delivery::runner::{Clock as DeliveryClock, RunnerSettings};
 use postroad_delivery::schedule::Schedule;
-use postroad_proto::addr::Mailbox;
+use postroad_proto::addr::{Mailbox, ReversePath};
 use postroad_proto::envelope::Envelope;
 use postroad_proto::reply::Refusal;
 use postroad_proto::time::UnixTime;
-use postroad_spool::SpoolId;
+use postroad_spool::{SpoolId, quarantined};
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
@@ -117,6 +118,8 @@ impl Room for QuotaRoom {
 pub(crate) struct Narrator {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) addresses: Addresses,
+    /// The spool's directory.
+    pub(crate) spool: PathBuf,
 }
 
 impl Observer for Narrator {
@@ -138,6 +141,21 @@ impl Observer for Narrator {
             Event::Failed { id, recipient, agent, refusal, cause } => {
                 self.metrics.failed.inc();
                 error!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause)).as_deref(), "failed");
+            }
+            Event::SetAside { id, sender, recipients, accepted } => {
+                let lies = quarantined(&self.spool).unwrap_or_default();
+                let record = lies.into_iter().find(|found| found.id == Some(*id)).map(|found| found.file);
+                let record = record.unwrap_or_else(|| self.spool.join("quarantine"));
+                let from = match sender {
+                    ReversePath::Mailbox(mailbox) => shown.mailbox(mailbox).to_string(),
+                    ReversePath::Null => "<>".to_owned(),
+                };
+                let to: Vec<String> =
+                    recipients.iter().map(|one| shown.mailbox(&one.mailbox).to_string()).collect();
+                error!(
+                    %id, from, to = to.join(", "), accepted = %accepted.rfc3339(), record = %record.display(),
+                    "a message that was accepted cannot be read back; it was set aside and is not tried again: keep the record, look at the disk, and ask the sender to send it again"
+                );
             }
             Event::AgentBroke { ids, agent, cause } => {
                 self.metrics.panics.inc();

@@ -403,7 +403,11 @@ fn start_runner(
     clock: Clock,
     metrics: &Arc<Metrics>,
 ) -> Result<Runner, StartError> {
-    let narrator = Arc::new(Narrator { metrics: Arc::clone(metrics), addresses: Addresses::of(&config.log) });
+    let narrator = Arc::new(Narrator {
+        metrics: Arc::clone(metrics),
+        addresses: Addresses::of(&config.log),
+        spool: config.data.join("spool"),
+    });
     let deliveries = Deliveries::new(
         Arc::clone(spool),
         agent,

@@ -41,6 +41,7 @@ mod testing;
 
 pub use draft::DiskDraft;
 pub use id::SpoolId;
+pub use quarantine::{Quarantined, quarantined};
 pub use record::fuzz_decode;
 pub use recover::OpenReport;
 pub use shared::Options;

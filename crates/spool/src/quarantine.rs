@@ -5,11 +5,55 @@ use crate::fs::{Disk, DiskFile, read_around};
 use crate::record::len;
 use crate::shared::{Shared, file_path};
 use crate::state;
-use std::io::{self, IoSlice};
+use std::fs::{self, File};
+use std::io::{self, IoSlice, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 /// Octets copied at a time.
 const STEP: u64 = 256 * 1024;
+
+/// Octets of a note that are read.
+const MAX_NOTE: u64 = 4096;
+
+/// Something that could not be read and lies in `quarantine/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Quarantined {
+    /// The copy.
+    pub file: PathBuf,
+    /// The message it was, if that could be told.
+    pub id: Option<SpoolId>,
+    /// What the note beside it says; empty if there is none.
+    pub note: String,
+}
+
+/// What lies in the quarantine of the spool in this directory, also from earlier runs; the spool need
+/// not be open.
+pub fn quarantined(spool: &Path) -> io::Result<Vec<Quarantined>> {
+    let entries = match fs::read_dir(spool.join("quarantine")) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let file = entry?.path();
+        if file.extension().is_some_and(|kind| kind == "txt" || kind == "content") {
+            continue;
+        }
+        let mut note = String::new();
+        // A copy counts without its note as well.
+        drop(
+            File::open(file.with_extension("txt"))
+                .and_then(|text| text.take(MAX_NOTE).read_to_string(&mut note)),
+        );
+        let id = note.lines().next().and_then(|line| SpoolId::parse(line.strip_prefix("message ")?));
+        found.push(Quarantined { file, id, note });
+    }
+    found.sort_by(|one, other| one.file.cmp(&other.file));
+    Ok(found)
+}
 
 /// Copies `span` octets at `offset` of a segment, with a note; durable when it returns.
 pub(crate) fn put(

@@ -67,6 +67,10 @@ impl Observer for Diary {
             Event::Failed { recipient, refusal, .. } => {
                 format!("failed {}: {}", recipient.mailbox, refusal.reply())
             }
+            Event::SetAside { sender, recipients, .. } => {
+                let to: Vec<String> = recipients.iter().map(|one| one.mailbox.to_string()).collect();
+                format!("set aside from {sender} to {}", to.join(" "))
+            }
             Event::AgentBroke { ids, cause, .. } => format!("broke with {}: {cause}", ids.len()),
             Event::SpoolTrouble { cause } => format!("spool: {cause}"),
             other => format!("{other:?}"),

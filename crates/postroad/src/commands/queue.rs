@@ -10,7 +10,7 @@ use postroad_server::control::{Answer, Request, ask};
 use postroad_server::queue::{self, Item};
 use postroad_server::server::open_spool;
 use postroad_server::shown::printable;
-use postroad_spool::{DiskSpool, SpoolId};
+use postroad_spool::{DiskSpool, Quarantined, SpoolId, quarantined};
 use rustix::process::geteuid;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -54,7 +54,8 @@ pub(crate) fn run(command: &Command) -> Exit {
 fn run_or(command: &Command) -> Result<(), Exit> {
     match command {
         Command::List { sources, limit, json } => {
-            let source = Source::open(&sources.load()?)?;
+            let config = sources.load()?;
+            let source = Source::open(&config)?;
             let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
             let mut items: Vec<Item> = Vec::new();
             loop {
@@ -67,16 +68,29 @@ fn run_or(command: &Command) -> Result<(), Exit> {
             }
             items.truncate(limit);
             if *json {
-                return print_json(&items);
+                print_json(&items)?;
+            } else {
+                print_list(&items);
             }
-            print_list(&items);
+            tell_of_quarantine(&config)?;
         }
         Command::Show { id, sources, json } => {
             if SpoolId::parse(id).is_none() {
                 eprintln!("postroad: {id:?} is not a queue id; `postroad queue list` shows them");
                 return Err(Exit::Usage);
             }
-            let Some(item) = Source::open(&sources.load()?)?.show(id)? else {
+            let config = sources.load()?;
+            let Some(item) = Source::open(&config)?.show(id)? else {
+                if let Some(found) =
+                    in_quarantine(&config)?.iter().find(|found| found.id == SpoolId::parse(id))
+                {
+                    eprintln!(
+                        "postroad: message {id} was accepted, but could not be read back; it was set aside and is not delivered\n  record: {}\n  note: {}",
+                        found.file.display(),
+                        printable(found.note.lines().last().unwrap_or_default())
+                    );
+                    return Err(Exit::Unavailable);
+                }
                 eprintln!("postroad: no message {id} waits; it was delivered, or never accepted here");
                 return Err(Exit::Unavailable);
             };
@@ -159,6 +173,25 @@ impl Source {
             Err(error) => Err(no_server(socket, &error)),
         }
     }
+}
+
+fn in_quarantine(config: &Config) -> Result<Vec<Quarantined>, Exit> {
+    quarantined(&config.data.join("spool")).map_err(|error| trouble(&error))
+}
+
+/// What was set aside does not wait, but must not be forgotten. On standard error, so that JSON stays an
+/// array of messages.
+fn tell_of_quarantine(config: &Config) -> Result<(), Exit> {
+    let found = in_quarantine(config)?;
+    if !found.is_empty() {
+        eprintln!(
+            "postroad: {} that could not be read {} in {}, with notes; nobody gets what was in there",
+            if found.len() == 1 { "1 record".to_owned() } else { format!("{} records", found.len()) },
+            if found.len() == 1 { "lies" } else { "lie" },
+            config.data.join("spool/quarantine").display()
+        );
+    }
+    Ok(())
 }
 
 fn trouble(error: &dyn std::fmt::Display) -> Exit {
