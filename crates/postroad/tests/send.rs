@@ -228,6 +228,33 @@ fn missing_fields_are_added_and_standard_input_is_read() {
 }
 
 #[test]
+fn a_line_that_is_too_long_is_told_and_sent() {
+    for (length, told) in [(2000, true), (999, true), (998, false)] {
+        let (server, script) = serve_plain(|peer| {
+            peer.greet(&[]);
+            let (_mail, content) = peer.transaction(&["250 ok"], &["250 2.0.0 ok"]);
+            peer.part();
+            content
+        });
+        let body = format!("Subject: x\n\nshort\n{}\n", "y".repeat(length));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("long.eml");
+        std::fs::write(&file, format!("Date: x\nFrom: a@b.example\nMessage-ID: <a@b>\n{body}")).unwrap();
+        let file = file.to_str().unwrap();
+        let output = command(server).args(["--to", "bob@example.org", "--json", file]).output().unwrap();
+        let content = String::from_utf8(script.join().unwrap()).unwrap();
+        assert!(content.ends_with(&format!("{}\r\n.\r\n", "y".repeat(length))));
+        assert_eq!(output.status.code(), Some(0));
+        let said = err(&output);
+        assert_eq!(said.contains("line 7 has ") && said.contains("RFC 5321 §4.5.3.1.6"), told, "{said}");
+        assert_eq!(said.contains("2,000 octets"), length == 2000, "{said}");
+        let long = &json(&output)["long_line"];
+        assert_eq!(long["octets"].as_u64(), told.then_some(length as u64));
+        assert_eq!(long["line"].as_u64(), told.then_some(7));
+    }
+}
+
+#[test]
 fn refusals_have_their_codes() {
     for (recipient, end, code, word) in [
         ("451 4.3.0 later", "", 75, "bob@example.org: not now at rcpt: 451 4.3.0 later\n"),

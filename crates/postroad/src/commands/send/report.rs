@@ -1,6 +1,7 @@
 //! What the command says at its end: a sentence per recipient, or one JSON object.
 
 use super::exit::{Exit, Fault};
+use super::has_long_line;
 use super::stall::Stall;
 use super::tls::Secured;
 use super::view::clean;
@@ -132,6 +133,9 @@ impl Report {
             "recipients": recipients,
             "queue_id": self.queue_id(),
             "size": self.facts.map(|facts| facts.size),
+            "long_line": self.facts.filter(|facts| has_long_line(*facts)).map(|facts| {
+                json!({ "line": facts.longest_line_number, "octets": facts.longest_line })
+            }),
             "sent_octets": self.sent,
             "timings_ms": timings,
             "stall": self.stall.as_ref().map(Stall::json),
