@@ -327,11 +327,12 @@ fn is_international(name: &str) -> bool {
     !name.is_ascii() || name.split('.').any(is_a_label)
 }
 
-/// The mailbox as it is compared; as it was where that form would be too long.
+/// The mailbox in lower case; as it was where lower case would make it too long. An international
+/// domain stays in the form that the sender chose.
 fn folded(mailbox: &Mailbox) -> Mailbox {
-    let (local, domain) = fold(mailbox);
-    let domain = Domain::parse(&domain).unwrap_or_else(|_too_long| mailbox.domain().clone());
-    Mailbox::new(&local, domain).unwrap_or_else(|_too_long| mailbox.clone())
+    let domain = Domain::parse(&mailbox.domain().to_string().to_lowercase())
+        .unwrap_or_else(|_too_long| mailbox.domain().clone());
+    Mailbox::new(&local_key(mailbox.local()), domain).unwrap_or_else(|_too_long| mailbox.clone())
 }
 
 type Key = (String, String);
