@@ -5,6 +5,7 @@
 //! owner: better twice than never.
 
 use super::reply::{ReplyFault, ServerReply};
+use crate::number::grouped;
 use crate::reply::{Class, EnhancedCode};
 use alloc::string::String;
 use core::fmt;
@@ -127,6 +128,7 @@ impl fmt::Display for LocalRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooBig { size, limit } => {
+                let (size, limit) = (grouped(*size), grouped(*limit));
                 return write!(f, "the message has {size} octets and the server takes at most {limit}");
             }
             Self::NeedsEightBitMime => {
