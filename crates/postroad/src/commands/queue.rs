@@ -189,10 +189,18 @@ fn print_list(items: &[Item]) {
             );
         }
     }
-    println!(
-        "{} waiting.",
-        if items.len() == 1 { "1 message".to_owned() } else { format!("{} messages", items.len()) }
-    );
+    println!("{}", counted(items));
+}
+
+/// How many still wait, and how many are given up for all who have not got them.
+fn counted(items: &[Item]) -> String {
+    let is_over =
+        |item: &Item| item.recipients.iter().all(|one| one.state == "delivered" || one.state == "failed");
+    let over = items.iter().filter(|item| is_over(item)).count();
+    let waiting = items.len() - over;
+    let waiting =
+        if waiting == 1 { "1 message waiting".to_owned() } else { format!("{waiting} messages waiting") };
+    if over == 0 { format!("{waiting}.") } else { format!("{waiting}, {over} given up.") }
 }
 
 fn print_item(item: &Item) {
