@@ -238,3 +238,41 @@ fn why(item: &Item, state: &str, reason: Option<&str>) -> String {
         (other, _) => other.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postroad_server::queue::ItemRecipient;
+
+    fn item(states: &[&str]) -> Item {
+        let recipients = states.iter().map(|state| ItemRecipient {
+            mailbox: "bob@example.org".to_owned(),
+            original: None,
+            state: (*state).to_owned(),
+            reason: None,
+        });
+        Item {
+            id: "1".to_owned(),
+            sender: String::new(),
+            size: 1,
+            accepted: String::new(),
+            due: None,
+            attempts: 1,
+            recipients: recipients.collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_does_not_wait() {
+        let waits = || item(&["delivered", "deferred", "failed"]);
+        let over = || item(&["failed", "delivered"]);
+        for (items, said) in [
+            (vec![waits()], "1 message waiting."),
+            (vec![waits(), item(&["new"])], "2 messages waiting."),
+            (vec![waits(), over()], "1 message waiting, 1 given up."),
+            (vec![over()], "0 messages waiting, 1 given up."),
+        ] {
+            assert_eq!(counted(&items), said);
+        }
+    }
+}

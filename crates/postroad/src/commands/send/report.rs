@@ -151,9 +151,10 @@ fn sentence(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Accepted(reply) => format!("accepted: {}", one_line(reply)),
         Outcome::Failed(Failure::Refused(phase, reply)) => {
-            let when = if Exit::of(outcome) == Exit::Temporary { "not now" } else { "refused" };
-            format!("{when} at {}: {}", phase.name(), one_line(reply))
+            let how = if Exit::of(outcome) == Exit::Temporary { "is not taken now" } else { "is refused" };
+            format!("{} {how}: {}", phase.refused(), one_line(reply))
         }
+        Outcome::Failed(failure) if failure.is_uncertain() => clean(&failure.to_string()),
         Outcome::Failed(failure) => format!("not sent: {}", clean(&failure.to_string())),
     }
 }
