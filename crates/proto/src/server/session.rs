@@ -280,6 +280,17 @@ impl Session {
         }
     }
 
+    /// Ends the session because the server waits no longer, in a content phase too: what came of the
+    /// content is dropped, and the peer is told so. A question that is out is waited for.
+    pub fn handle_cutoff(&mut self) {
+        self.handle_shutdown();
+        if self.wants_input() {
+            self.abandon();
+            self.say(Reply::of(ReplyId::ShuttingDown));
+            self.close();
+        }
+    }
+
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
         let action = self.actions.pop_front();
