@@ -1,14 +1,19 @@
 //! Which mailboxes an address means: domains, mailboxes, aliases, catch-all, plus addressing.
 //!
 //! RFC 5321 §2.3.11 (local parts are ours to interpret), §2.4 (domains have no case; here local parts
-//! have none either), §4.5.1 (postmaster always works). Aliases are expanded when the directory is
+//! have none either), §4.5.1 (postmaster always works); RFC 5890 §2.3.2.1 (a domain's A-label and
+//! U-label are one domain). Aliases are expanded when the directory is
 //! built, so [`Directory::resolve`] is a look-up that cannot fail or loop. What is wrong with the
 //! settings is the operator's fault and comes as [`DirectoryError`], all problems at once.
 //! Left out: targets outside of our domains (that would be relaying), and DNS.
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+use idna::AsciiDenyList;
+use idna::uts46::{DnsLength, Hyphens, Uts46};
 use postroad_proto::addr::{Domain, ForwardPath, Mailbox};
 use postroad_proto::envelope::Recipient;
 use postroad_proto::reply::{Refusal, Reply, ReplyId};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
@@ -204,7 +209,7 @@ impl Directory {
                 }
                 postmaster.clone_from(&table.postmaster);
             }
-            domains.insert(domain.name.key(), table);
+            domains.insert(domain_key(&domain.name), table);
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -308,16 +313,47 @@ pub fn refused_entirely(
     each.filter_map(|(at, (_, mailboxes))| Some((at, of_all(mailboxes)?))).collect()
 }
 
-/// A mailbox as it is compared: local part and domain in lower case.
-pub(crate) fn fold(mailbox: &Mailbox) -> (String, String) {
-    (mailbox.local().to_lowercase(), mailbox.domain().key())
+/// A mailbox as it is compared and looked up: local part as [`local_key`], domain as [`domain_key`].
+pub fn fold(mailbox: &Mailbox) -> (String, String) {
+    (local_key(mailbox.local()), domain_key(mailbox.domain()))
 }
 
-/// The mailbox in lower case; as it was where lower case would make it too long.
+/// A local part as it is compared: lower case, and an accented letter in one form (NFC) however the
+/// sender's keyboard made it (RFC 6532 §3.1).
+pub fn local_key(local: &str) -> String {
+    if local.is_ascii() {
+        return local.to_ascii_lowercase();
+    }
+    ComposingNormalizerBorrowed::new_nfc().normalize(&local.to_lowercase()).into_owned()
+}
+
+/// A domain as it is compared: lower case (RFC 5321 §2.4) and, if it is an international one, its
+/// A-labels (RFC 5890 §2.3.2.1). What is no valid international name is compared as it is written.
+pub fn domain_key(domain: &Domain) -> String {
+    /// What may not come out of a U-label: all but letters, digits, `-`, `.` and `_`.
+    const NOT_IN_NAMES: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~");
+    let Domain::Name(name) = domain else { return domain.to_string() };
+    if !is_international(name) {
+        return name.to_ascii_lowercase();
+    }
+    match Uts46::new().to_ascii(name.as_bytes(), NOT_IN_NAMES, Hyphens::Allow, DnsLength::Ignore) {
+        Ok(ascii) => Cow::into_owned(ascii),
+        Err(_invalid) => name.to_lowercase(),
+    }
+}
+
+/// Whether the name can be written in two ways: it has other letters than US-ASCII's, or an A-label.
+fn is_international(name: &str) -> bool {
+    let is_a_label = |label: &str| label.get(..4).is_some_and(|tag| tag.eq_ignore_ascii_case("xn--"));
+    !name.is_ascii() || name.split('.').any(is_a_label)
+}
+
+/// The mailbox in lower case; as it was where lower case would make it too long. An international
+/// domain stays in the form that the sender chose.
 fn folded(mailbox: &Mailbox) -> Mailbox {
-    let (local, domain) = fold(mailbox);
-    let domain = Domain::parse(&domain).unwrap_or_else(|_too_long| mailbox.domain().clone());
-    Mailbox::new(&local, domain).unwrap_or_else(|_too_long| mailbox.clone())
+    let domain = Domain::parse(&mailbox.domain().to_string().to_lowercase())
+        .unwrap_or_else(|_too_long| mailbox.domain().clone());
+    Mailbox::new(&local_key(mailbox.local()), domain).unwrap_or_else(|_too_long| mailbox.clone())
 }
 
 type Key = (String, String);
@@ -339,7 +375,7 @@ impl<'a> Names<'a> {
             listed: Vec::new(),
         };
         for domain in &settings.domains {
-            if !names.domains.insert(domain.name.key()) {
+            if !names.domains.insert(domain_key(&domain.name)) {
                 errors.push(DirectoryError::DuplicateDomain(domain.name.clone()));
             }
             let local = |name: &str| {

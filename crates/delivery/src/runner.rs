@@ -219,9 +219,9 @@ impl<S: Spool> Deliveries<S> {
     /// A message that was deferred for as long as the schedule allows has failed.
     fn give_up(&self, report: &mut Report) {
         if let Outcome::Deferred(refusal) = &report.outcome {
-            let hours = self.settings.schedule.give_up_after().as_secs() / 3600;
+            let kept = in_words(self.settings.schedule.give_up_after());
             let last = refusal.reply();
-            let text = format!("Given up after {hours} hours; the last reason was: {}", last.text());
+            let text = format!("Given up after {kept}; the last reason was: {}", last.text());
             let refusal =
                 Refusal::try_from(Reply::saying(last.id(), text)).unwrap_or_else(|_| refusal.clone());
             report.outcome = Outcome::Failed(refusal);
@@ -428,4 +428,32 @@ impl Control {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+/// A time in its largest whole unit up to hours: `120 hours`, `45 minutes`, `1 second`.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (count, unit) = match seconds {
+        3600.. => (seconds / 3600, "hour"),
+        60.. => (seconds / 60, "minute"),
+        _ => (seconds, "second"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_their_largest_unit() {
+        for (seconds, words) in [
+            (432_000, "120 hours"),
+            (3600, "1 hour"),
+            (3599, "59 minutes"),
+            (60, "1 minute"),
+            (1, "1 second"),
+        ] {
+            assert_eq!(in_words(Duration::from_secs(seconds)), words);
+        }
+    }
 }

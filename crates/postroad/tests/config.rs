@@ -173,6 +173,16 @@ fn init_writes_a_file_that_checks_clean_and_overwrites_nothing() {
         assert_eq!(init(&line).code, 0);
         assert_eq!(fs::read_to_string(dir.path().join(file)).unwrap(), text);
     }
+    let international = ["config", "init", "--domain", "bücher.example", "--minimal", "--output", "b.toml"];
+    assert_eq!(run(dir.path(), &international).code, 0);
+    let checked = run(dir.path(), &["config", "check", "--no-probe", "--config", "b.toml"]);
+    assert_eq!((checked.code, checked.err.as_str()), (0, ""));
+    let text = fs::read_to_string(dir.path().join("b.toml")).unwrap();
+    assert!(text.contains("hostname = \"mx.xn--bcher-kva.example\""), "{text}");
+
+    let empty = run(dir.path(), &["config", "init", "--domain", ""]);
+    assert_eq!(empty.code, 64);
+    assert!(empty.err.contains("--domain is empty; name the domain"), "{}", empty.err);
     let wrong = run(dir.path(), &["config", "init", "--domain", "exa mple"]);
     assert_eq!(wrong.code, 64);
     assert!(

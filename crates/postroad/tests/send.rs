@@ -228,16 +228,43 @@ fn missing_fields_are_added_and_standard_input_is_read() {
 }
 
 #[test]
+fn a_line_that_is_too_long_is_told_and_sent() {
+    for (length, told) in [(2000, true), (999, true), (998, false)] {
+        let (server, script) = serve_plain(|peer| {
+            peer.greet(&[]);
+            let (_mail, content) = peer.transaction(&["250 ok"], &["250 2.0.0 ok"]);
+            peer.part();
+            content
+        });
+        let body = format!("Subject: x\n\nshort\n{}\n", "y".repeat(length));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("long.eml");
+        std::fs::write(&file, format!("Date: x\nFrom: a@b.example\nMessage-ID: <a@b>\n{body}")).unwrap();
+        let file = file.to_str().unwrap();
+        let output = command(server).args(["--to", "bob@example.org", "--json", file]).output().unwrap();
+        let content = String::from_utf8(script.join().unwrap()).unwrap();
+        assert!(content.ends_with(&format!("{}\r\n.\r\n", "y".repeat(length))));
+        assert_eq!(output.status.code(), Some(0));
+        let said = err(&output);
+        assert_eq!(said.contains("line 7 has ") && said.contains("RFC 5321 §4.5.3.1.6"), told, "{said}");
+        assert_eq!(said.contains("2,000 octets"), length == 2000, "{said}");
+        let long = &json(&output)["long_line"];
+        assert_eq!(long["octets"].as_u64(), told.then_some(length as u64));
+        assert_eq!(long["line"].as_u64(), told.then_some(7));
+    }
+}
+
+#[test]
 fn refusals_have_their_codes() {
     for (recipient, end, code, word) in [
-        ("451 4.3.0 later", "", 75, "bob@example.org: not now at rcpt: 451 4.3.0 later\n"),
-        ("550 5.1.1 nobody", "", 69, "bob@example.org: refused at rcpt: 550 5.1.1 nobody\n"),
-        ("250 ok", "452 4.3.1 full", 75, "bob@example.org: not now at end: 452 4.3.1 full\n"),
+        ("451 4.3.0 later", "", 75, "bob@example.org: the recipient is not taken now: 451 4.3.0 later\n"),
+        ("550 5.1.1 nobody", "", 69, "bob@example.org: the recipient is refused: 550 5.1.1 nobody\n"),
+        ("250 ok", "452 4.3.1 full", 75, "bob@example.org: the content is not taken now: 452 4.3.1 full\n"),
         (
             "250 ok",
             "554 5.6.0 \u{1b}[31mbad",
             69,
-            "bob@example.org: refused at end: 554 5.6.0 \\u{1b}[31mbad\n",
+            "bob@example.org: the content is refused: 554 5.6.0 \\u{1b}[31mbad\n",
         ),
     ] {
         let (server, script) = serve_plain(move |peer| {
@@ -299,7 +326,9 @@ fn a_connection_lost_after_the_dot_is_temporary_and_uncertain() {
     let output = send(server, &["--body", "x"]);
     script.join().unwrap();
     assert_eq!(output.status.code(), Some(75));
-    assert!(out(&output).contains("it may have it"), "{}", out(&output));
+    let told = out(&output);
+    assert!(told.contains("it is unknown whether the message was accepted: all of it was sent"), "{told}");
+    assert!(!told.contains("not sent"), "{told}");
 }
 
 #[test]
@@ -430,7 +459,7 @@ fn lmtp_answers_for_each_recipient() {
     assert_eq!(output.status.code(), Some(69));
     assert_eq!(
         out(&output),
-        "a@x.example: accepted: 250 2.0.0 a has it\nb@x.example: refused at end: 552 5.2.2 b is full\naccepted for 1 of 2 recipients; the exit code is that of the worst\n"
+        "a@x.example: accepted: 250 2.0.0 a has it\nb@x.example: the content is refused: 552 5.2.2 b is full\naccepted for 1 of 2 recipients; the exit code is that of the worst\n"
     );
 }
 
@@ -483,15 +512,7 @@ fn a_refused_login_is_77() {
 /// A self-signed certificate for 127.0.0.1: the server's configuration, and its PEM.
 fn certificate() -> (Arc<rustls::ServerConfig>, String) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    (Arc::new(config), made.cert.pem())
+    (server_config(made.cert.der().clone(), &made.signing_key), made.cert.pem())
 }
 
 fn secured(config: Arc<rustls::ServerConfig>, socket: TcpStream) -> Peer {
@@ -560,11 +581,79 @@ fn an_unknown_certificate_is_refused_noted_or_taken() {
         script.join().unwrap();
         assert_eq!(output.status.code(), Some(code), "{tls} {more:?}: {} {}", out(&output), err(&output));
         if code == 0 {
-            assert!(err(&output).contains("not verified"), "{}", err(&output));
+            let told = err(&output);
+            assert!(told.contains("not verified: it is self-signed, or its issuer is not trusted"), "{told}");
         } else {
-            assert!(out(&output).contains("the TLS handshake failed"), "{}", out(&output));
+            let told = out(&output);
+            assert!(told.contains("the TLS handshake failed: the server's certificate is not"), "{told}");
+            assert!(told.contains("self-signed") && told.contains("--ca FILE"), "{told}");
+            assert!(told.contains("--insecure"), "{told}");
         }
     }
+}
+
+#[test]
+fn a_certificate_that_does_not_fit_is_told_in_plain_words() {
+    let wrong_name = rcgen::CertificateParams::new(["mx.example.org".to_owned()]).unwrap();
+    let mut expired = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    expired.not_after = rcgen::date_time_ymd(2020, 1, 2);
+    let mut not_yet = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    not_yet.not_before = rcgen::date_time_ymd(4000, 1, 2);
+    for (leaf, said) in [
+        (wrong_name, "it is for another name; name the server with --server as its certificate does"),
+        (expired, "it has expired; the server needs a new one"),
+        (not_yet, "it is not valid yet; look at the clocks"),
+    ] {
+        let (config, pem) = issued(&leaf);
+        let (_kept, ca) = write_file("ca.pem", pem.as_bytes());
+        let (server, script) = serve(move |socket| {
+            assert_eq!(secured(config, socket).hear(), "");
+        });
+        let output = send(server, &["--body", "x", "--tls", "implicit", "--ca", &ca]);
+        script.join().unwrap();
+        assert_eq!(output.status.code(), Some(77));
+        let told = out(&output);
+        assert!(told.contains(said) && told.contains("--insecure"), "{told}");
+    }
+    let (server, script) = serve_plain(|peer| {
+        peer.say(&["220 test.example ESMTP"]);
+        // the handshake is no text
+        drop(peer.wire.fill_buf());
+    });
+    let output = send(server, &["--body", "x", "--tls", "implicit"]);
+    script.join().unwrap();
+    assert!(
+        out(&output).contains("what the server sent is not TLS; --tls implicit is for"),
+        "{}",
+        out(&output)
+    );
+}
+
+/// A server that shows this certificate, and the PEM of the CA that signed it.
+fn issued(leaf: &rcgen::CertificateParams) -> (Arc<rustls::ServerConfig>, String) {
+    let mut ca = rcgen::CertificateParams::new([]).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "The tests' CA");
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let signed = leaf.signed_by(&key, &rcgen::Issuer::from_params(&ca, &ca_key)).unwrap();
+    (server_config(signed.der().clone(), &key), ca_pem)
+}
+
+fn server_config(
+    certificate: rustls::pki_types::CertificateDer<'static>,
+    key: &rcgen::KeyPair,
+) -> Arc<rustls::ServerConfig> {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    Arc::new(config)
 }
 
 #[test]
@@ -631,7 +720,7 @@ fn a_refusal_amid_the_content_stops_it() {
     let output = send(server, &[&file]);
     script.join().unwrap();
     assert_eq!(output.status.code(), Some(69), "{}", out(&output));
-    assert_eq!(out(&output), "bob@example.org: refused at content: 552 5.3.4 enough\n");
+    assert_eq!(out(&output), "bob@example.org: the content is refused: 552 5.3.4 enough\n");
 }
 
 /// The peak of a process's memory in KiB, read when the server has the content and the client waits.

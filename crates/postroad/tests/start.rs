@@ -143,6 +143,8 @@ fn a_spool_that_is_not_ours() {
     fails(dir.path(), GOOD, 78, &["data/spool", "format", "newer program"]);
     let list = run(dir.path(), &["queue", "list", "--config", "postroad.toml"]);
     assert!(list.code == 78 && list.err.contains("newer program"), "{} {}", list.code, list.err);
+    fs::write(&header.0, "\0\0\0").unwrap();
+    fails(dir.path(), GOOD, 74, &["data/spool", "file `format` is damaged", "is not touched"]);
     fs::write(header.0, header.1).unwrap();
     let list = run(dir.path(), &["queue", "list", "--config", "postroad.toml"]);
     assert!(list.code == 0 && list.out.contains("bob@example.org"), "{} {}", list.out, list.err);

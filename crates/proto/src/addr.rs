@@ -71,7 +71,7 @@ impl core::error::Error for AddrError {}
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "RFC 5321 §4.1.2 closes the set")]
 pub enum Domain {
-    /// A name, as it was written (compare with [`Domain::key`]).
+    /// A name, as it was written.
     Name(String),
     /// An address literal.
     Literal(IpAddr),
@@ -101,14 +101,6 @@ impl Domain {
             }
         }
         Ok(Self::Name(text.into()))
-    }
-
-    /// The form to compare and to look up with: lower case (domains have no case, RFC 5321 §2.4).
-    pub fn key(&self) -> String {
-        match self {
-            Self::Name(name) => name.to_lowercase(),
-            Self::Literal(_) => alloc::format!("{self}"),
-        }
     }
 
     /// Whether every octet is US-ASCII.

@@ -15,6 +15,7 @@ pub mod client;
 pub mod command;
 pub mod envelope;
 pub mod message;
+pub mod number;
 pub mod reply;
 pub mod server;
 pub mod time;

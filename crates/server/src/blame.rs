@@ -26,6 +26,7 @@ mod tests {
             SpoolError::Gone(id),
             SpoolError::Locked,
             SpoolError::TooNew { found: 2, known: 1 },
+            SpoolError::DamagedFormat,
             SpoolError::Io(std::io::Error::other("x")),
         ] {
             assert!(refusal(&error).is_transient(), "{error}");

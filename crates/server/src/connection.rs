@@ -6,7 +6,7 @@
 use crate::config::{ListenerTls, Pregreet};
 use crate::connections::{Over, Place};
 use crate::conversation::{Conversation, Greeting, Next, Peer, Secured};
-use crate::listener::Running;
+use crate::listener::{Running, Stop};
 use crate::proxy;
 use crate::shared::{Active, ListenerSettings, Shared};
 use postroad_proto::reply::{Reply, ReplyId};
@@ -106,11 +106,11 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
 }
 
 /// Goes on until the server stops: for what comes before a session can be told of the stop.
-async fn until_stop<T>(mut stop: watch::Receiver<bool>, run: impl Future<Output = T>) -> Option<T> {
+async fn until_stop<T>(mut stop: watch::Receiver<Stop>, run: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         done = run => Some(done),
-        _ = stop.wait_for(|stopping| *stopping) => None,
+        _ = stop.wait_for(|stop| *stop > Stop::No) => None,
     }
 }
 
@@ -155,14 +155,15 @@ pub(crate) fn over_limit(over: Over, active: &Active) -> Reply {
 async fn converse<S: Spool, T: Stream + ?Sized>(
     conversation: &mut Conversation<S>,
     stream: &mut T,
-    stop: &mut watch::Receiver<bool>,
+    stop: &mut watch::Receiver<Stop>,
 ) -> io::Result<End> {
-    let mut stopping = false;
+    let mut told = Stop::No;
     loop {
         // Asked for here as well, so that a peer that never pauses learns of it too.
-        if !stopping && *stop.borrow() {
-            stopping = true;
-            conversation.shutdown();
+        let stopping = *stop.borrow();
+        if stopping > told {
+            told = stopping;
+            conversation.stop(stopping);
         }
         match conversation.step() {
             Next::Input => {}
@@ -193,11 +194,11 @@ async fn converse<S: Spool, T: Stream + ?Sized>(
                 Ok(Err(error)) => return Err(error),
                 Err(_elapsed) => conversation.timeout(),
             },
-            changed = stop.changed(), if !stopping => {
-                // A sender that is gone means the same.
-                stopping = changed.is_err() || *stop.borrow();
-                if stopping {
-                    conversation.shutdown();
+            changed = stop.changed(), if told < Stop::CutOff => {
+                if changed.is_err() {
+                    // A sender that is gone means the end of all patience.
+                    told = Stop::CutOff;
+                    conversation.stop(told);
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! ends this session alone.
 
 use crate::blame::{refusal, refuse};
+use crate::listener::Stop;
 use crate::metrics::ReplyLabel;
 use crate::shared::{Active, Shared};
 use crate::shown::{Addresses, printable};
@@ -153,8 +154,12 @@ impl<S: Spool> Conversation<S> {
     }
 
     /// Tells the session that the server stops.
-    pub(crate) fn shutdown(&mut self) {
-        self.session.handle_shutdown();
+    pub(crate) fn stop(&mut self, stop: Stop) {
+        match stop {
+            Stop::No => {}
+            Stop::Finish => self.session.handle_shutdown(),
+            Stop::CutOff => self.session.handle_cutoff(),
+        }
     }
 
     /// Until when to wait for input.

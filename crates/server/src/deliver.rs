@@ -8,7 +8,9 @@ use crate::shown::Addresses;
 use postroad_delivery::agent::maildir::{
     FlushBy, LineEnds as AgentLineEnds, MaildirAgent, MaildirSettings, Promise,
 };
-use postroad_delivery::directory::{Alias, Directory, DirectorySettings, DomainSettings, Unlisted};
+use postroad_delivery::directory::{
+    Alias, Directory, DirectorySettings, DomainSettings, Unlisted, domain_key,
+};
 use postroad_delivery::observer::{Event, Observer};
 use postroad_delivery::route::{Override, Quota, Route};
 use postroad_delivery::runner::{Clock as DeliveryClock, RunnerSettings};
@@ -53,8 +55,8 @@ pub(crate) fn directory(config: &Config) -> Result<Directory, String> {
     let unlisted = if config.accept_any { Unlisted::Take } else { Unlisted::Refuse };
     // The domain of `postmaster` comes first: it is where <Postmaster> without a domain goes.
     let mut domains: Vec<DomainSettings> = domains.collect();
-    let home = config.postmaster.domain().key();
-    domains.sort_by_key(|domain| domain.name.key() != home);
+    let home = domain_key(config.postmaster.domain());
+    domains.sort_by_key(|domain| domain_key(&domain.name) != home);
     Directory::build(&DirectorySettings { domains, unlisted }).map_err(|errors| all(&errors))
 }
 

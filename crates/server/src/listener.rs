@@ -109,11 +109,22 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// How far the server's stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// It runs.
+    No,
+    /// Sessions end between commands; content that is arriving is finished.
+    Finish,
+    /// Content is waited for no longer.
+    CutOff,
+}
+
 /// What every accept loop and session of a server has.
 pub(crate) struct Running<S> {
     pub(crate) shared: Arc<Shared<S>>,
-    /// Becomes true when the server stops.
-    pub(crate) stop: watch::Receiver<bool>,
+    /// What the server's stop asks of its sessions.
+    pub(crate) stop: watch::Receiver<Stop>,
     /// Held by each session; when all are gone the sessions have ended.
     pub(crate) alive: mpsc::Sender<Infallible>,
 }

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ListenAddress, Loaded};
 use crate::control::{ControlSocket, Controls};
 use crate::deliver::{self, Narrator, QuotaRoom};
-use crate::listener::{self, Inherited, Running, Socketed};
+use crate::listener::{self, Inherited, Running, Socketed, Stop};
 use crate::shared::{Active, ListenerSettings, Shared};
 use crate::shown::Addresses;
 use crate::tls::{self, Tls, TlsError};
@@ -110,7 +110,7 @@ pub type Reload = Box<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
 /// A server that runs.
 pub struct Server {
     core: Arc<Core>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     sessions_end: mpsc::Receiver<Infallible>,
     background: Vec<JoinHandle<()>>,
     http_address: Option<SocketAddr>,
@@ -130,6 +130,9 @@ struct Core {
 /// How long a reload waits for what it replaces: for a listener to be closed, so that the next reload can
 /// open it again, and for deliveries under way.
 const CLOSING: Duration = Duration::from_secs(1);
+/// For sessions that are cut off, so that their peers read why: a little more than what a connection
+/// lingers after its last reply.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// An accept loop; dropped, it closes.
 struct Accepting {
@@ -179,7 +182,7 @@ impl Server {
         let active = Active { config, directory, room, tls, listeners };
         let shared = Arc::new(Shared::new(clock, spool, metrics, active));
 
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::No);
         let (alive, sessions_end) = mpsc::channel(1);
         let running = Running { shared: Arc::clone(&shared), stop: stopped, alive };
         let core = Arc::new(Core {
@@ -229,7 +232,7 @@ impl Server {
     /// within `limits.stop_timeout`, attempts under way are settled, everything is flushed.
     pub async fn stop(mut self) {
         info!("stopping");
-        self.stop.send_replace(true);
+        self.stop.send_replace(Stop::Finish);
         let patience = self.core.running.shared.active().config.limits.stop_timeout;
         self.core.listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
         for task in &self.background {
@@ -246,6 +249,9 @@ impl Server {
         drop(core);
         if tokio::time::timeout(patience, sessions_end.recv()).await.is_err() {
             warn!("sessions were still open after {} s and are cut off", patience.as_secs());
+            self.stop.send_replace(Stop::CutOff);
+            // Over or not: the peers had their time.
+            drop(tokio::time::timeout(LAST_WORDS, sessions_end.recv()).await);
         }
         let ended = tokio::task::spawn_blocking(move || {
             if let Some(runner) = runner

@@ -612,9 +612,27 @@ fn why_names_the_line() {
     for (name, said) in [
         ("recipients", "there is no key \"recipients\"; did you mean limits.recipients?"),
         ("limits.recipient", "there is no key \"limits.recipient\"; did you mean limits.recipients?"),
+        (
+            "domain.example.org.mailboxes",
+            "put the name of the domain in quotes: 'domain.\"example.org\".mailboxes'",
+        ),
+        ("domain.example.org", "put the name of the domain in quotes: 'domain.\"example.org\".KEY'"),
         ("x y", "\"x y\" is not a key such as limits.recipients"),
     ] {
         assert_eq!(explain(name, &loaded.settings).unwrap_err(), said);
+    }
+    for (name, section, key) in [
+        ("tls", "tls", "tls.certificate"),
+        ("limits", "limits", "limits.recipients"),
+        ("listener", "listener", "listener.address"),
+        ("listener.0", "listener", "listener.address"),
+        ("listener.1.limits", "limits", "limits.recipients"),
+        ("domain", "domain", "domain.mailboxes"),
+        ("domain.\"example.org\"", "domain", "domain.mailboxes"),
+    ] {
+        let said = explain(name, &loaded.settings).unwrap_err();
+        assert!(said.starts_with(&format!("\"{section}\" is a section; its keys are ")), "{said}");
+        assert!(said.contains(key), "{said}");
     }
     assert_eq!(loaded.settings.get("limits.min_rate").unwrap().value, Value::Text("500B".to_owned()));
 }

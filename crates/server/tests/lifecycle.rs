@@ -54,8 +54,16 @@ fn a_stop_waits_for_stalled_content_only_so_long() {
     let mut stalled = running.client();
     stalled.until_content(&["bob@example.org"]);
     stalled.send("Subject: x\r\n\r\nnever finis");
+    let mut chunk = running.client();
+    chunk.say("EHLO client.example", "250");
+    chunk.say("MAIL FROM:<a@client.example>", "250");
+    chunk.say("RCPT TO:<bob@example.org>", "250");
+    chunk.send("BDAT 20\r\n0123456789");
     let dir = running.stop();
-    drop(stalled);
+    for mut cut in [stalled, chunk] {
+        cut.expect("421 4.3.2");
+        cut.closed();
+    }
     let again = Running::start_in(dir, &plain(""), |_| {}).unwrap_or_else(|error| panic!("{error}"));
     assert!(again.mail("bob").is_empty());
 }

@@ -247,6 +247,8 @@ pub enum SpoolError {
         /// The newest version known here.
         known: u32,
     },
+    /// The directory's `format` file does not say what it must; nothing in the directory was touched.
+    DamagedFormat,
     /// The disk said no.
     Io(io::Error),
 }
@@ -262,6 +264,10 @@ impl std::fmt::Display for SpoolError {
                 f,
                 "the spool was written in format {found}, this program knows up to {known}; start the newer program"
             ),
+            Self::DamagedFormat => f.write_str(
+                "the spool's file `format` is damaged: it must hold the line \"postroad-spool 1\". What the spool \
+                 holds is not touched; write that line into the file, or bring it back from a backup, and start again",
+            ),
             Self::Io(error) => write!(f, "the disk said: {error}"),
         }
     }
@@ -271,7 +277,12 @@ impl std::error::Error for SpoolError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Full | Self::Corrupt(_) | Self::Gone(_) | Self::Locked | Self::TooNew { .. } => None,
+            Self::Full
+            | Self::Corrupt(_)
+            | Self::Gone(_)
+            | Self::Locked
+            | Self::TooNew { .. }
+            | Self::DamagedFormat => None,
         }
     }
 }

@@ -130,10 +130,7 @@ fn check_format(disk: &dyn Disk) -> Result<bool, SpoolError> {
     match number {
         Some(found) if found > FORMAT => Err(SpoolError::TooNew { found, known: FORMAT }),
         Some(_) => Ok(true),
-        None => {
-            let text = "the file `format` of the spool is damaged; it should read `postroad-spool 1`";
-            Err(SpoolError::Io(io::Error::new(io::ErrorKind::InvalidData, text)))
-        }
+        None => Err(SpoolError::DamagedFormat),
     }
 }
 

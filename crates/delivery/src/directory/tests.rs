@@ -72,6 +72,49 @@ fn names_are_found_in_any_case_and_with_a_detail() {
 }
 
 #[test]
+fn both_forms_of_an_international_domain_are_one_domain() {
+    let u_label = domain("Bücher.example", &["Änne"], &[("all", &["änne@xn--bcher-kva.example"])]);
+    let directory = build(vec![u_label.clone()]).unwrap();
+    for address in [
+        "änne@bücher.example",
+        "ÄNNE@BÜCHER.EXAMPLE",
+        "änne@bu\u{308}cher.example",
+        "a\u{308}nne@BU\u{308}CHER.example",
+        "änne@xn--bcher-kva.example",
+        "änne@XN--BCHER-KVA.Example",
+        "all@bücher.example",
+    ] {
+        assert_eq!(means(&directory, address), "Änne@Bücher.example", "{address}");
+    }
+    let a_label = domain("xn--bcher-kva.example", &["anna"], &[]);
+    let directory = build(vec![a_label.clone()]).unwrap();
+    assert_eq!(means(&directory, "anna@bücher.example"), "anna@xn--bcher-kva.example");
+    for other in ["anna@bucher.example", "anna@xn--bcher.example", "anna@xn--bcher-kva.test"] {
+        assert_eq!(means(&directory, other), "not ours", "{other}");
+    }
+    assert!(complaint(vec![u_label, a_label]).contains("xn--bcher-kva.example is there twice"));
+
+    let take = Directory::build(&DirectorySettings { unlisted: Unlisted::Take, ..Default::default() });
+    assert_eq!(means(&take.unwrap(), "anna@BÜCHER.example"), "anna@bücher.example");
+}
+
+#[test]
+fn a_domain_that_is_no_international_name_is_compared_as_it_is_written() {
+    for (name, key) in [
+        ("Example.ORG", "example.org"),
+        ("_x.Example", "_x.example"),
+        ("xn--.example", "xn--.example"),
+        ("XN--Zz!.example", "xn--zz!.example"),
+        ("_x.Bücher.example", "_x.xn--bcher-kva.example"),
+        ("a\u{ff20}b.example", "a\u{ff20}b.example"),
+        ("[192.0.2.1]", "[192.0.2.1]"),
+    ] {
+        let domain = Domain::parse(name).unwrap_or_else(|_| Domain::Name(name.into()));
+        assert_eq!(domain_key(&domain), key, "{name}");
+    }
+}
+
+#[test]
 fn postmaster_always_works() {
     let directory = build(vec![
         domain("first.example", &["anna", "ben"], &[]),

@@ -3,6 +3,7 @@
 use crate::exit::Exit;
 use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
+use postroad_delivery::directory::domain_key;
 use postroad_proto::addr::Domain;
 use postroad_server::config::{
     Config, Explained, LoadError, Loaded, Origin, Problem, Setting, Sources, Value, explain, full_file,
@@ -122,8 +123,7 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::Effective { sources, json } => effective(&sources.sources(), *json),
         Command::Why { key, sources, json } => why(key, &sources.sources(), *json),
         Command::Init { domain, hostname, output, minimal, force } => {
-            let hostname = hostname.clone().unwrap_or_else(|| format!("mx.{domain}"));
-            init(domain, &hostname, output.as_ref(), *minimal, *force)
+            init(domain, hostname.as_deref(), output.as_ref(), *minimal, *force)
         }
     };
     // a reader that has gone away (`| head`) is no failure of ours
@@ -252,15 +252,21 @@ fn why(key: &str, sources: &Sources, as_json: bool) -> io::Result<Exit> {
 
 fn init(
     domain: &str,
-    hostname: &str,
+    hostname: Option<&str>,
     output: Option<&PathBuf>,
     minimal: bool,
     force: bool,
 ) -> io::Result<Exit> {
-    let (domain, hostname) = match (Domain::parse(domain), Domain::parse(hostname)) {
-        (Ok(domain), Ok(hostname)) => (domain, hostname),
-        (Err(fault), _) => return usage(&format!("--domain {domain}: {fault}")),
-        (_, Err(fault)) => return usage(&format!("--hostname {hostname}: {fault}")),
+    if domain.is_empty() {
+        return usage("--domain is empty; name the domain to take mail for, such as --domain example.org");
+    }
+    let domain = match Domain::parse(domain) {
+        Ok(domain) => domain,
+        Err(fault) => return usage(&format!("--domain {domain}: {fault}")),
+    };
+    let hostname = match host_name(&domain, hostname) {
+        Ok(hostname) => hostname,
+        Err(fault) => return usage(&fault),
     };
     let text = if minimal { minimal_file(&domain, &hostname) } else { full_file(&domain, &hostname) };
     let Some(path) = output else {
@@ -293,6 +299,23 @@ fn init(
             Ok(Exit::CannotCreate)
         }
     }
+}
+
+/// The server's name in ASCII, as the greeting needs it (RFC 5321 §4.2).
+fn host_name(domain: &Domain, named: Option<&str>) -> Result<Domain, String> {
+    let written = match (named, domain) {
+        (Some(name), _) => name.to_owned(),
+        (None, Domain::Name(name)) => format!("mx.{name}"),
+        (None, Domain::Literal(_)) => domain.to_string(),
+    };
+    let parsed = Domain::parse(&written).map_err(|fault| format!("--hostname {written}: {fault}"))?;
+    if parsed.is_ascii() {
+        return Ok(parsed);
+    }
+    Domain::parse(&domain_key(&parsed))
+        .ok()
+        .filter(Domain::is_ascii)
+        .ok_or_else(|| format!("--hostname {written} has no ASCII form (xn--…); give one that has"))
 }
 
 fn usage(fault: &str) -> io::Result<Exit> {

@@ -222,10 +222,18 @@ fn print_list(items: &[Item]) {
             );
         }
     }
-    println!(
-        "{} waiting.",
-        if items.len() == 1 { "1 message".to_owned() } else { format!("{} messages", items.len()) }
-    );
+    println!("{}", counted(items));
+}
+
+/// How many still wait, and how many are given up for all who have not got them.
+fn counted(items: &[Item]) -> String {
+    let is_over =
+        |item: &Item| item.recipients.iter().all(|one| one.state == "delivered" || one.state == "failed");
+    let over = items.iter().filter(|item| is_over(item)).count();
+    let waiting = items.len() - over;
+    let waiting =
+        if waiting == 1 { "1 message waiting".to_owned() } else { format!("{waiting} messages waiting") };
+    if over == 0 { format!("{waiting}.") } else { format!("{waiting}, {over} given up.") }
 }
 
 fn print_item(item: &Item) {
@@ -261,5 +269,43 @@ fn why(item: &Item, state: &str, reason: Option<&str>) -> String {
         ("delivered", _) => "delivered".to_owned(),
         ("failed", _) => format!("given up: {reason}"),
         (other, _) => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postroad_server::queue::ItemRecipient;
+
+    fn item(states: &[&str]) -> Item {
+        let recipients = states.iter().map(|state| ItemRecipient {
+            mailbox: "bob@example.org".to_owned(),
+            original: None,
+            state: (*state).to_owned(),
+            reason: None,
+        });
+        Item {
+            id: "1".to_owned(),
+            sender: String::new(),
+            size: 1,
+            accepted: String::new(),
+            due: None,
+            attempts: 1,
+            recipients: recipients.collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_does_not_wait() {
+        let waits = || item(&["delivered", "deferred", "failed"]);
+        let over = || item(&["failed", "delivered"]);
+        for (items, said) in [
+            (vec![waits()], "1 message waiting."),
+            (vec![waits(), item(&["new"])], "2 messages waiting."),
+            (vec![waits(), over()], "1 message waiting, 1 given up."),
+            (vec![over()], "0 messages waiting, 1 given up."),
+        ] {
+            assert_eq!(counted(&items), said);
+        }
     }
 }

@@ -92,6 +92,8 @@ pub struct Survey {
     size: u64,
     line: u64,
     longest_line: u64,
+    longest_line_number: u64,
+    lines: u64,
     in_header: bool,
     body: Body,
     smtputf8: Smtputf8,
@@ -106,6 +108,8 @@ impl Default for Survey {
             size: 0,
             line: 0,
             longest_line: 0,
+            longest_line_number: 0,
+            lines: 0,
             in_header: true,
             body: Body::SevenBit,
             smtputf8: Smtputf8::NotNeeded,
@@ -135,6 +139,7 @@ impl Survey {
             body: self.body,
             smtputf8: self.smtputf8,
             longest_line: self.longest_line,
+            longest_line_number: self.longest_line_number,
         }
     }
 
@@ -153,7 +158,10 @@ impl Survey {
             if part.ends_with(b"\n") {
                 // 2: the CRLF, which the limit of RFC 5322 §2.1.1 leaves out.
                 let length = self.line.saturating_sub(2);
-                self.longest_line = self.longest_line.max(length);
+                self.lines = self.lines.saturating_add(1);
+                if self.lines == 1 || length > self.longest_line {
+                    (self.longest_line, self.longest_line_number) = (length, self.lines);
+                }
                 self.in_header &= length > 0;
                 self.line = 0;
             }
@@ -256,13 +264,16 @@ mod tests {
 
     #[test]
     fn the_survey_tells_header_from_body() {
-        for (content, utf8, longest) in
-            [("Subject: é\n\nx", Smtputf8::Needed, 11), ("Subject: e\n\né", Smtputf8::NotNeeded, 10)]
-        {
+        for (content, utf8, longest) in [
+            ("Subject: é\n\nx", Smtputf8::Needed, (11, 1)),
+            ("Subject: e\n\né", Smtputf8::NotNeeded, (10, 1)),
+            ("A: é\n\nlonger\nlonger\nlo", Smtputf8::Needed, (6, 3)),
+        ] {
             let mut survey = Survey::default();
             survey.push(content.as_bytes());
             let facts = survey.finish();
-            assert_eq!((facts.smtputf8, facts.longest_line), (utf8, longest));
+            assert_eq!(facts.smtputf8, utf8);
+            assert_eq!((facts.longest_line, facts.longest_line_number), longest);
             assert_eq!(facts.body, Body::EightBitMime);
         }
     }

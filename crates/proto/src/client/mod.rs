@@ -39,6 +39,8 @@ pub struct ContentFacts {
     pub smtputf8: Smtputf8,
     /// The longest line in octets without its line end; RFC 5322 §2.1.1 allows 998.
     pub longest_line: u64,
+    /// The number of that line, the first being 1; 0 for no content.
+    pub longest_line_number: u64,
 }
 
 /// One message to hand over: its envelope and the facts about its content.

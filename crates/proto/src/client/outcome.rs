@@ -5,6 +5,7 @@
 //! owner: better twice than never.
 
 use super::reply::{ReplyFault, ServerReply};
+use crate::number::grouped;
 use crate::reply::{Class, EnhancedCode};
 use alloc::string::String;
 use core::fmt;
@@ -49,6 +50,21 @@ impl Phase {
             Self::Content => "the server to take the content",
             Self::End => "the reply to the end of the content",
             Self::Quit => "the reply to QUIT",
+        }
+    }
+
+    /// What was refused where a refusal comes here, as the beginning of "… is refused".
+    pub const fn refused(self) -> &'static str {
+        match self {
+            Self::Greeting => "the connection",
+            Self::Hello => "the greeting",
+            Self::StartTls => "TLS",
+            Self::Login => "the login",
+            Self::Mail => "the sender",
+            Self::Recipient => "the recipient",
+            Self::Data => "the message",
+            Self::Content | Self::End => "the content",
+            Self::Quit => "the end of the session",
         }
     }
 
@@ -127,6 +143,7 @@ impl fmt::Display for LocalRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TooBig { size, limit } => {
+                let (size, limit) = (grouped(*size), grouped(*limit));
                 return write!(f, "the message has {size} octets and the server takes at most {limit}");
             }
             Self::NeedsEightBitMime => {
@@ -175,6 +192,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether the server may have the message all the same: all of it was sent and nothing was answered
+    /// that can be understood (RFC 5321 §6.1).
+    pub const fn is_uncertain(&self) -> bool {
+        matches!(self, Self::Closed(Phase::End) | Self::TimedOut(Phase::End) | Self::Protocol(Phase::End, _))
+    }
+
     /// Whether it makes sense to try again.
     pub fn permanence(&self) -> Permanence {
         match self {
@@ -199,19 +222,25 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(phase, reply) => write!(f, "refused with {} at {}", reply.code(), phase.name()),
+            Self::Refused(phase, reply) => write!(f, "{} is refused with {}", phase.refused(), reply.code()),
             Self::Local(refusal) => refusal.fmt(f),
             Self::Closed(Phase::End) => f.write_str(
-                "the connection ended after the whole message was sent and before the server answered; it may have it",
+                "it is unknown whether the message was accepted: all of it was sent, and the connection ended before the server answered",
             ),
             Self::Closed(phase) => {
                 write!(f, "the server closed the connection while this side waited for {}", phase.awaited())
             }
             Self::TimedOut(Phase::End) => f.write_str(
-                "the server did not answer the end of the content in time; it may have the message",
+                "it is unknown whether the message was accepted: all of it was sent, and the server did not answer in time",
             ),
             Self::TimedOut(phase) => write!(f, "timed out waiting for {}", phase.awaited()),
-            Self::Protocol(phase, fault) => write!(f, "protocol error at {}: {fault}", phase.name()),
+            Self::Protocol(Phase::End, fault) => write!(
+                f,
+                "it is unknown whether the message was accepted: all of it was sent, and the answer breaks the protocol: {fault}"
+            ),
+            Self::Protocol(phase, fault) => {
+                write!(f, "the server broke the protocol while this side waited for {}: {fault}", phase.awaited())
+            }
             Self::Tls(reason) => write!(f, "the TLS handshake failed: {reason}"),
         }
     }

@@ -8,6 +8,7 @@ use super::{Action, Note, Question};
 use crate::addr::ForwardPath;
 use crate::command::{self, Command, Hello, Mail};
 use crate::envelope::{Body, Smtputf8};
+use crate::number::grouped;
 use crate::reply::{Reply, ReplyId};
 use crate::time::Tick;
 use alloc::boxed::Box;
@@ -120,7 +121,11 @@ impl Session {
             mail.size.filter(|size| *size > limit).map(|size| {
                 Reply::saying(
                     ReplyId::MessageTooBig,
-                    format!("The message is too big: {size} octets declared, the limit is {limit}"),
+                    format!(
+                        "The message is too big: {} octets declared, the limit is {}",
+                        grouped(size),
+                        grouped(limit)
+                    ),
                 )
             })
         };

@@ -5,6 +5,7 @@ use super::transaction::Transaction;
 use super::{Action, Note};
 use crate::envelope::Body;
 use crate::message::header::Scan;
+use crate::number::grouped;
 use crate::reply::{Reply, ReplyId};
 use crate::time::Tick;
 use crate::wire::data::Decoder;
@@ -100,8 +101,7 @@ impl Receiving {
     fn found(&self, limits: &Limits) -> Option<Reply> {
         let findings = self.filter.findings();
         if findings.size > limits.message_size {
-            let size = findings.size;
-            Some(too_big(format_args!("{size} octets came"), limits))
+            Some(too_big(format_args!("{} octets came", grouped(findings.size)), limits))
         } else if findings.nul {
             Some(Reply::of(ReplyId::NulInContent))
         } else if self.header.summary().received > limits.received {
@@ -118,7 +118,7 @@ impl Receiving {
     pub(super) fn hopeless(&self, more: u64, limits: &Limits) -> Option<Reply> {
         let most = limits.message_size.saturating_mul(2);
         let over = self.filter.findings().size.saturating_add(more) > most;
-        over.then(|| too_big(format_args!("over {most} octets"), limits))
+        over.then(|| too_big(format_args!("over {} octets", grouped(most)), limits))
     }
 
     /// Refuses the message; what was stored of it goes, what still comes is drained.
@@ -199,7 +199,7 @@ impl Receiving {
 fn too_big(came: core::fmt::Arguments<'_>, limits: &Limits) -> Reply {
     Reply::saying(
         ReplyId::MessageTooBig,
-        format!("The message is too big: {came}, the limit is {}", limits.message_size),
+        format!("The message is too big: {came}, the limit is {}", grouped(limits.message_size)),
     )
 }
 
@@ -211,10 +211,11 @@ fn refusal(note: &Note, limits: &Limits) -> Reply {
         }
         Note::MissingDate => "The header has no Date field (RFC 5322 3.6)".into(),
         Note::LongLine(length) => {
-            format!("A line has {length} octets; the limit is {} (RFC 5322 2.1.1)", limits.line_length)
+            let (length, limit) = (grouped(*length), grouped(limits.line_length));
+            format!("A line has {length} octets; the limit is {limit} (RFC 5322 2.1.1)")
         }
         Note::LargeHeader(size) => {
-            format!("The header has {size} octets; the limit is {}", limits.header_size)
+            format!("The header has {} octets; the limit is {}", grouped(*size), grouped(limits.header_size))
         }
         Note::BareNewlines { .. } | Note::ContentAhead | Note::Injected(_) => {
             return Reply::of(ReplyId::BadContent);

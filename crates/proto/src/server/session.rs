@@ -7,6 +7,7 @@ use super::{Action, Question, Verdict};
 use crate::addr::ForwardPath;
 use crate::command::{self, Hello, Mail};
 use crate::envelope::Smtputf8;
+use crate::number::grouped;
 use crate::reply::{Refusal, Reply, ReplyId};
 use crate::time::Tick;
 use alloc::boxed::Box;
@@ -223,15 +224,15 @@ impl Session {
                 let (taken, hint) = (receiving.decoder.taken(), receiving.decoder.tail_hint());
                 let text = match taken {
                     0 => format!("Timed out: {hint}"),
-                    _ => format!("Timed out: no CRLF.CRLF in {taken} bytes; {hint}"),
+                    _ => format!("Timed out: no CRLF.CRLF in {} bytes; {hint}", grouped(taken)),
                 };
                 Reply::saying(ReplyId::ContentTimeout, text)
             }
             State::Chunks(receiving, chunk @ Chunk { left: 1.., .. })
                 if now >= receiving.last_input.after(limits.content_timeout) =>
             {
-                let text =
-                    format!("Timed out: {} of the chunk's {} octets are missing", chunk.left, chunk.size);
+                let (left, size) = (grouped(chunk.left), grouped(chunk.size));
+                let text = format!("Timed out: {left} of the chunk's {size} octets are missing");
                 Reply::saying(ReplyId::ContentTimeout, text)
             }
             State::Content(receiving) | State::Chunks(receiving, Chunk { left: 1.., .. }) => {
@@ -244,8 +245,9 @@ impl Session {
                 }
                 let seconds = now.since(window_start).as_secs();
                 let text = format!(
-                    "Content came too slowly: {octets} octets in {seconds} s, the least is {} a second",
-                    limits.min_rate
+                    "Content came too slowly: {} octets in {seconds} s, the least is {} a second",
+                    grouped(octets),
+                    grouped(limits.min_rate.into())
                 );
                 Reply::saying(ReplyId::TooSlow, text)
             }
@@ -266,7 +268,10 @@ impl Session {
                     } else if line.is_empty() {
                         format!("No command came in {seconds} s")
                     } else {
-                        format!("No CRLF in {seconds} s: a command of {} octets has no end", line.len())
+                        format!(
+                            "No CRLF in {seconds} s: a command of {} octets has no end",
+                            grouped(line.len() as u64)
+                        )
                     },
                 )
             }
@@ -290,6 +295,17 @@ impl Session {
             | State::Skipping { .. }
             | State::Asking(_)
             | State::Closed => {}
+        }
+    }
+
+    /// Ends the session because the server waits no longer, in a content phase too: what came of the
+    /// content is dropped, and the peer is told so. A question that is out is waited for.
+    pub fn handle_cutoff(&mut self) {
+        self.handle_shutdown();
+        if self.wants_input() {
+            self.abandon();
+            self.say(Reply::of(ReplyId::ShuttingDown));
+            self.close();
         }
     }
 
@@ -522,7 +538,7 @@ impl Session {
     }
 
     fn say_too_long(&mut self, overlong: Overlong, behind: &[u8]) {
-        let text = format!("Line too long: a command may have {} octets", overlong.limit);
+        let text = format!("Line too long: a command may have {} octets", grouped(overlong.limit as u64));
         self.say(Reply::saying(ReplyId::LineTooLong, text));
         if overlong.announced_content {
             self.beware_of_content(behind);

@@ -5,6 +5,7 @@ use super::content::{Chunk, Receiving};
 use super::offer::Protocol;
 use super::session::{Pending, Session, State};
 use super::transaction::Transaction;
+use crate::number::grouped;
 use crate::reply::{Reply, ReplyId};
 use crate::time::Tick;
 use alloc::boxed::Box;
@@ -76,7 +77,7 @@ impl Session {
             self.say(fault);
         } else {
             self.state = State::Chunks(receiving, chunk);
-            self.say(Reply::saying(ReplyId::ChunkTaken, format!("{} octets taken", chunk.size)));
+            self.say(Reply::saying(ReplyId::ChunkTaken, format!("{} octets taken", grouped(chunk.size))));
         }
         self.stop_if_asked();
     }

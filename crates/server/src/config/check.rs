@@ -10,6 +10,7 @@ use super::section::{Reader, Scope};
 use super::types::{Config, Identity, ListenAddress, Listener, ListenerTls, LocalDomain, Tls};
 use super::value::Value;
 use super::words::{ListenerKind, ProxyMode, TlsChoice};
+use postroad_delivery::directory::fold;
 use postroad_proto::addr::Mailbox;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -342,8 +343,8 @@ fn postmaster(reader: &mut Reader, top: &Top, domains: &BTreeMap<String, LocalDo
     }
     let fault = match Mailbox::parse(&top.postmaster) {
         Ok(mailbox) => {
-            let local = mailbox.local().to_ascii_lowercase();
-            let known = domains.get(&mailbox.domain().key()).is_some_and(|home| {
+            let (local, domain) = fold(&mailbox);
+            let known = domains.get(&domain).is_some_and(|home| {
                 home.mailboxes.contains(&local)
                     || home.aliases.contains_key(&local)
                     || home.catch_all.is_some()

@@ -9,6 +9,7 @@ use super::problem::{Origin, Problem};
 use super::raw::{Item, Node, Table, bare_or_quoted, shown};
 use super::section::{Reader, Scope, nearest};
 use super::types::LocalDomain;
+use postroad_delivery::directory::{domain_key, fold, local_key};
 use postroad_proto::addr::{Domain, Mailbox};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -166,7 +167,7 @@ fn read_one(reader: &mut Reader, text: &str, node: &Node, files: &dyn Files) -> 
             );
         }
     }
-    Some((written.name.key(), written))
+    Some((domain_key(&written.name), written))
 }
 
 /// Where an element of a list or table was written, if it was written in the tree.
@@ -204,8 +205,8 @@ fn read_lines(reader: &mut Reader, files: &dyn Files, file: &Path, key: &str) ->
 fn local_part(reader: &mut Reader, at: &Origin, text: &str, written: &Written) -> Option<String> {
     let whole = if text.contains('@') { text.to_owned() } else { format!("{text}@{}", written.name) };
     match Mailbox::parse(&whole) {
-        Ok(mailbox) if mailbox.domain().key() == written.name.key() => {
-            Some(mailbox.local().to_ascii_lowercase())
+        Ok(mailbox) if domain_key(mailbox.domain()) == domain_key(&written.name) => {
+            Some(local_key(mailbox.local()))
         }
         Ok(_) => {
             reader.wrong(at.clone(), format!("{} is not in {}", shown(text), written.title));
@@ -295,7 +296,8 @@ fn check(
 fn place(domain: &str, target: &str) -> Result<Place, postroad_proto::addr::AddrError> {
     let whole = if target.contains('@') { target.to_owned() } else { format!("{target}@{domain}") };
     let mailbox = Mailbox::parse(&whole)?;
-    Ok((mailbox.domain().key(), mailbox.local().to_ascii_lowercase()))
+    let (local, domain) = fold(&mailbox);
+    Ok((domain, local))
 }
 
 /// Whether a target is a mailbox or an alias of ours; reports it if not.

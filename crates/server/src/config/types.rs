@@ -33,7 +33,7 @@ pub struct Config {
     pub limits: Limits,
     /// What to do with messages whose header is not as it should be.
     pub content: Content,
-    /// The domains that mail is taken for, by [`Domain::key`].
+    /// The domains that mail is taken for, by [`postroad_delivery::directory::domain_key`].
     pub domains: BTreeMap<String, LocalDomain>,
     /// Local delivery.
     pub delivery: Delivery,

@@ -60,6 +60,9 @@ pub struct Explained {
 pub fn explain(name: &str, settings: &Settings) -> Result<Explained, String> {
     let parts = parse_key(name)?;
     let words: Vec<&str> = parts.iter().map(String::as_str).collect();
+    if let Some(instead) = not_a_key(&words) {
+        return Err(instead);
+    }
     let (wanted, last) = match words.as_slice() {
         [last] => ("", *last),
         ["listener", _, "limits", last] => ("limits", *last),
@@ -94,6 +97,49 @@ fn is_of(setting: &Setting, section: &Section, asked: &[&str]) -> bool {
         ("domain", 2) => setting.section.starts_with("domain."),
         (name, _) => setting.section == name,
     }
+}
+
+/// What to say where the words name a section, or a domain whose dots are not in quotes.
+fn not_a_key(words: &[&str]) -> Option<String> {
+    let is_key = |section: &str, last: &str| {
+        SECTIONS.iter().any(|one| one.name == section && one.keys.iter().any(|key| key.name == last))
+    };
+    let is_near = |section: &str, last: &str| {
+        let keys = SECTIONS.iter().filter(|one| one.name == section).flat_map(|one| one.keys);
+        nearest(last, keys.map(|key| key.name)).is_some()
+    };
+    match words {
+        [only] if !is_key("", only) => keys_of(only),
+        ["listener", number] if number.parse::<usize>().is_ok() => keys_of("listener"),
+        ["listener", number, "limits"] if number.parse::<usize>().is_ok() => keys_of("limits"),
+        ["domain", name] if name.contains('.') => keys_of("domain"),
+        ["domain", name @ .., last] if name.len() > 1 && is_key("domain", last) => {
+            Some(unquoted(&name.join("."), last))
+        }
+        ["domain", name @ ..] if name.len() > 2 || is_domain(name, |last| is_near("domain", last)) => {
+            Some(unquoted(&name.join("."), "KEY"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether these words are the labels of a domain's name rather than a name and a misspelt key.
+fn is_domain(words: &[&str], is_key: impl Fn(&str) -> bool) -> bool {
+    matches!(words, [first, last] if !first.contains('.') && !is_key(last))
+}
+
+/// How to name a key of this domain in a shell.
+fn unquoted(domain: &str, key: &str) -> String {
+    format!("put the name of the domain in quotes: 'domain.\"{domain}\".{key}'")
+}
+
+/// The keys of a section, for somebody who asked for the section; `None` if there is none of this name.
+fn keys_of(name: &str) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    for section in SECTIONS.iter().filter(|section| section.name == name && !name.is_empty()) {
+        names.extend(section.keys.iter().map(|key| full_name(section, key)));
+    }
+    (!names.is_empty()).then(|| format!("{} is a section; its keys are {}", shown(name), names.join(", ")))
 }
 
 fn unknown(name: &str) -> String {

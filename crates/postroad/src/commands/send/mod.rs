@@ -22,8 +22,10 @@ use link::Link;
 use message::Message;
 use postroad_proto::addr::{Domain, ForwardPath, ReversePath};
 use postroad_proto::client::{
-    Chunking, Grouping, Login, PlainLogin, Protocol, Settings, Timers, TlsPolicy, Transfer,
+    Chunking, ContentFacts, Grouping, Login, PlainLogin, Protocol, Settings, Timers, TlsPolicy, Transfer,
 };
+use postroad_proto::envelope::Body;
+use postroad_proto::number::grouped;
 use report::Report;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -172,6 +174,14 @@ fn attempt(args: &SendArgs, report: &mut Report) -> Result<(), Fault> {
     report.measured(message.facts());
     let trust = tls::Trust::new(args, &plan.host)?;
     let mut view = View::new(args.verbose, message.facts().size);
+    let facts = message.facts();
+    if has_long_line(facts) {
+        view.note(&format!(
+            "line {} has {} octets and RFC 5321 §4.5.3.1.6 allows {MAX_LINE}; the server may refuse or break it",
+            facts.longest_line_number,
+            grouped(facts.longest_line)
+        ));
+    }
     drive::drive(drive::Drive {
         settings,
         transfer,
@@ -182,6 +192,14 @@ fn attempt(args: &SendArgs, report: &mut Report) -> Result<(), Fault> {
         view: &mut view,
         report,
     })
+}
+
+/// Longest line of content without its CRLF (RFC 5321 §4.5.3.1.6).
+const MAX_LINE: u64 = 998;
+
+/// Whether a line is longer than every server must take. Binary content has no lines.
+fn has_long_line(facts: ContentFacts) -> bool {
+    facts.longest_line > MAX_LINE && facts.body != Body::BinaryMime
 }
 
 fn timers(args: &SendArgs) -> Timers {

@@ -1,6 +1,7 @@
 //! What the command says at its end: a sentence per recipient, or one JSON object.
 
 use super::exit::{Exit, Fault};
+use super::has_long_line;
 use super::stall::Stall;
 use super::tls::Secured;
 use super::view::clean;
@@ -132,6 +133,9 @@ impl Report {
             "recipients": recipients,
             "queue_id": self.queue_id(),
             "size": self.facts.map(|facts| facts.size),
+            "long_line": self.facts.filter(|facts| has_long_line(*facts)).map(|facts| {
+                json!({ "line": facts.longest_line_number, "octets": facts.longest_line })
+            }),
             "sent_octets": self.sent,
             "timings_ms": timings,
             "stall": self.stall.as_ref().map(Stall::json),
@@ -147,9 +151,10 @@ fn sentence(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Accepted(reply) => format!("accepted: {}", one_line(reply)),
         Outcome::Failed(Failure::Refused(phase, reply)) => {
-            let when = if Exit::of(outcome) == Exit::Temporary { "not now" } else { "refused" };
-            format!("{when} at {}: {}", phase.name(), one_line(reply))
+            let how = if Exit::of(outcome) == Exit::Temporary { "is not taken now" } else { "is refused" };
+            format!("{} {how}: {}", phase.refused(), one_line(reply))
         }
+        Outcome::Failed(failure) if failure.is_uncertain() => clean(&failure.to_string()),
         Outcome::Failed(failure) => format!("not sent: {}", clean(&failure.to_string())),
     }
 }

@@ -140,7 +140,7 @@ impl Trust {
             if let Err(error) = session.process_new_packets() {
                 // The alert tells the server why; whether it arrives changes nothing here.
                 drop(session.write_tls(&mut socket));
-                return Err(error.to_string());
+                return Err(advice(&error));
             }
         }
         let secured = Secured {
@@ -154,6 +154,72 @@ impl Trust {
         };
         Ok((Link::Tls(Box::new(StreamOwned::new(session, socket))), secured))
     }
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    Issuer,
+    Expired,
+    NotYet,
+    Name,
+}
+
+impl Flaw {
+    fn of(error: &Error) -> Option<Self> {
+        let Error::InvalidCertificate(fault) = error else { return None };
+        if matches!(fault, CertificateError::Expired | CertificateError::ExpiredContext { .. }) {
+            Some(Self::Expired)
+        } else if matches!(fault, CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })
+        {
+            Some(Self::NotYet)
+        } else if matches!(
+            fault,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        ) {
+            Some(Self::Name)
+        } else if matches!(fault, CertificateError::UnknownIssuer) || is_its_own_issuer(fault) {
+            Some(Self::Issuer)
+        } else {
+            None
+        }
+    }
+}
+
+/// A self-signed certificate often says that it is a CA's, which the verifier has no error of its own for.
+fn is_its_own_issuer(fault: &CertificateError) -> bool {
+    matches!(fault, CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity")
+}
+
+/// The error in plain words.
+fn plain(error: &Error) -> String {
+    match Flaw::of(error) {
+        Some(Flaw::Issuer) => "it is self-signed, or its issuer is not trusted here".to_owned(),
+        Some(Flaw::Expired) => "it has expired".to_owned(),
+        Some(Flaw::NotYet) => "it is not valid yet".to_owned(),
+        Some(Flaw::Name) => "it is for another name".to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// The error in plain words, and what to do about it.
+fn advice(error: &Error) -> String {
+    let remedy = match Flaw::of(error) {
+        Some(Flaw::Issuer) => "give its certificate or its issuer's with --ca FILE",
+        Some(Flaw::Expired) => "the server needs a new one",
+        Some(Flaw::NotYet) => "look at the clocks of both machines",
+        Some(Flaw::Name) => "name the server with --server as its certificate does",
+        None if matches!(error, Error::InvalidMessage(_)) => {
+            return "what the server sent is not TLS; --tls implicit is for ports such as 465, --tls starttls \
+                    for 25 and 587"
+                .to_owned();
+        }
+        None => return error.to_string(),
+    };
+    let flaw = plain(error);
+    format!(
+        "the server's certificate is not trusted: {flaw}; {remedy}, or go on without verifying by --insecure"
+    )
 }
 
 impl ServerCertVerifier for Verifier {
@@ -176,7 +242,7 @@ impl ServerCertVerifier for Verifier {
         };
         match (verified, self.doubt) {
             (Err(error), Doubt::Note) => {
-                *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(plain(&error));
                 Ok(ServerCertVerified::assertion())
             }
             (verified, _) => verified,
