@@ -135,7 +135,21 @@ fn split_word(line: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// Whether the line was meant to announce content, well-formed or not.
 pub(crate) fn announces_content(line: &[u8]) -> bool {
-    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"DATA") || verb.eq_ignore_ascii_case(b"BDAT"))
+    begins(line, b"DATA") || begins(line, b"BDAT")
+}
+
+/// Whether the line was meant to be MAIL, well-formed or not.
+pub(crate) fn is_mail(line: &[u8]) -> bool {
+    begins(line, b"MAIL")
+}
+
+/// Whether the line was meant to be RCPT, well-formed or not.
+pub(crate) fn is_rcpt(line: &[u8]) -> bool {
+    begins(line, b"RCPT")
+}
+
+fn begins(line: &[u8], verb: &[u8]) -> bool {
+    line.get(..4).is_some_and(|word| word.eq_ignore_ascii_case(verb))
 }
 
 /// Whether the line is a header field, which is content and no command: a name and a colon.

@@ -26,8 +26,20 @@ pub(super) fn bdat(input: &[u8]) {
 fn at_any_cut(octets: &[u8], width: u8) {
     let whole = play(octets, octets.len());
     well_formed_replies(&whole.said.0);
-    assert_eq!(whole, play(octets, usize::from(width)), "cut at {width}");
-    assert_eq!(whole, play(octets, 1), "cut at 1");
+    for width in [usize::from(width), 1] {
+        let cut = play(octets, width);
+        // Whether content came behind a refused DATA is the one thing that what arrives together decides.
+        if !whole.met_content_ahead() && !cut.met_content_ahead() {
+            assert_eq!(whole, cut, "cut at {width}");
+        }
+    }
+}
+
+impl Outcome {
+    fn met_content_ahead(&self) -> bool {
+        let text = ReplyId::ContentAhead.text().as_bytes();
+        self.said.0.windows(text.len()).any(|window| window == text)
+    }
 }
 
 /// What came of a session.

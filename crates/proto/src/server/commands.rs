@@ -33,6 +33,8 @@ impl Session {
             Ok(command) => command,
             Err(reply) => {
                 self.say(reply);
+                let in_transaction = matches!(self.state, State::Collecting(_));
+                self.thwarted |= command::is_mail(line) || (in_transaction && command::is_rcpt(line));
                 if command::announces_content(line) {
                     self.beware_of_content(behind);
                 }
@@ -130,7 +132,10 @@ impl Session {
             })
         };
         match refusal {
-            Some(reply) => self.say(reply),
+            Some(reply) => {
+                self.thwarted |= !matches!(self.state, State::Collecting(_));
+                self.say(reply);
+            }
             None => {
                 self.ask(
                     Question::Sender { path: mail.sender.clone(), size: mail.size },
@@ -146,6 +151,7 @@ impl Session {
             return self.say_out_of_order(ReplyId::InChunks);
         };
         if transaction.smtputf8() == Smtputf8::NotNeeded && !recipient.is_ascii() {
+            self.thwarted = true;
             self.say(Reply::of(ReplyId::NeedsSmtputf8));
         } else if transaction.recipients().len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
             self.say(Reply::saying(

@@ -79,6 +79,9 @@ pub struct Session {
     dropping_line: Option<Overlong>,
     /// DATA or BDAT was refused just now: the next line may be content.
     pub(super) wary: bool,
+    /// MAIL, or RCPT in a transaction, was refused since the last clean beginning: who pipelines may
+    /// have sent content for a transaction that did not come about.
+    pub(super) thwarted: bool,
     /// The server stops after the content phase.
     stopping: bool,
 }
@@ -119,6 +122,7 @@ impl Session {
             errors: 0,
             dropping_line: None,
             wary: false,
+            thwarted: false,
             stopping: false,
         }
     }
@@ -156,12 +160,17 @@ impl Session {
             }
         };
         match pending {
-            Pending::Sender(_) => self.say(refusal.into_reply()),
+            Pending::Sender(_) => {
+                self.thwarted = true;
+                self.say(refusal.into_reply());
+            }
             Pending::Recipient(transaction, _) => {
+                self.thwarted = true;
                 self.state = State::Collecting(transaction);
                 self.say(refusal.into_reply());
             }
             Pending::Data(_) => {
+                self.thwarted = true;
                 self.say(refusal.into_reply());
                 let inbox = mem::take(&mut self.inbox);
                 self.beware_of_content(inbox.get(self.inbox_at..).unwrap_or_default());
@@ -599,16 +608,18 @@ impl Session {
         }
     }
 
-    /// After DATA or BDAT was refused: what stands behind it already was sent without waiting for the
-    /// answer (RFC 2920 §3.1 forbids it), so it is content, and must never be run as commands.
+    /// After DATA or BDAT was refused. Where a transaction is under way or has just failed, what stands
+    /// behind already was sent without waiting for the answer (RFC 2920 §3.1 forbids it): it is its
+    /// content, and must never be run as commands. Elsewhere DATA is out of order as any command may be.
     pub(super) fn beware_of_content(&mut self, behind: &[u8]) {
         if matches!(self.state, State::Closed) {
             return;
         }
-        if command::is_harmless(behind) {
-            self.wary = true;
-        } else {
+        let expected = self.thwarted || self.transaction().is_some_and(|open| !open.recipients().is_empty());
+        if expected && !command::is_harmless(behind) {
             self.say_content_ahead();
+        } else {
+            self.wary = true;
         }
     }
 
@@ -626,6 +637,7 @@ impl Session {
     /// Drops the transaction (RFC 5321 §4.1.1.5).
     pub(super) fn reset(&mut self) {
         self.abandon();
+        self.thwarted = false;
         self.state = State::Ready;
     }
 

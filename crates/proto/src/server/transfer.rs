@@ -15,6 +15,7 @@ impl Session {
     pub(super) fn accept(&mut self, now: Tick, pending: Pending) {
         match pending {
             Pending::Sender(mail) => {
+                self.thwarted = false;
                 self.state = State::Collecting(Box::new(Transaction::new(mail)));
                 self.say(Reply::of(ReplyId::SenderOk));
             }
@@ -84,6 +85,7 @@ impl Session {
 
     pub(super) fn finish(&mut self, receiving: Receiving) {
         self.state = State::Ready;
+        self.thwarted = false;
         let recipients = receiving.transaction.recipients().len();
         // RFC 2033 §4.2: one reply for each recipient that was accepted, in their order.
         let replies = if self.offer.protocol == Protocol::Lmtp { recipients } else { 1 };
