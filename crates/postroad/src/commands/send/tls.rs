@@ -186,9 +186,11 @@ impl Flaw {
     }
 }
 
-/// A self-signed certificate often says that it is a CA's, which the verifier has no error of its own for.
+/// A self-signed certificate that says it is a CA's, for which the verifier has no error of its own, or one
+/// whose name a trusted root has as well, with another kind of key.
 fn is_its_own_issuer(fault: &CertificateError) -> bool {
-    matches!(fault, CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity")
+    matches!(fault, CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. })
+        || matches!(fault, CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity")
 }
 
 /// The error in plain words.
