@@ -14,12 +14,38 @@ const EDGES: &[(&str, &[&str])] = &[
     ("postroad-proto", &[]),
     ("postroad-spool", &["postroad-proto"]),
     ("postroad-delivery", &["postroad-proto", "postroad-spool"]),
-    ("postroad-server", &["postroad-proto", "postroad-spool", "postroad-delivery"]),
-    ("postroad", &["postroad-proto", "postroad-spool", "postroad-delivery", "postroad-server"]),
-    ("postroad-testkit", &["postroad-proto", "postroad-spool", "postroad-delivery", "postroad-server"]),
+    ("postroad-reference", &[]),
+    ("postroad-explain", &["postroad-proto", "postroad-reference", "postroad-ledger"]),
+    ("postroad-ledger", &["postroad-proto"]),
+    ("postroad-server", &["postroad-proto", "postroad-spool", "postroad-delivery", "postroad-ledger"]),
+    (
+        "postroad",
+        &[
+            "postroad-proto",
+            "postroad-spool",
+            "postroad-delivery",
+            "postroad-reference",
+            "postroad-explain",
+            "postroad-ledger",
+            "postroad-server",
+        ],
+    ),
+    (
+        "postroad-testkit",
+        &["postroad-proto", "postroad-spool", "postroad-delivery", "postroad-reference", "postroad-server"],
+    ),
     (
         "xtask",
-        &["postroad-proto", "postroad-spool", "postroad-delivery", "postroad-server", "postroad-testkit"],
+        &[
+            "postroad-proto",
+            "postroad-spool",
+            "postroad-delivery",
+            "postroad-reference",
+            "postroad-explain",
+            "postroad-ledger",
+            "postroad-server",
+            "postroad-testkit",
+        ],
     ),
 ];
 

@@ -1,0 +1,4 @@
+//! Turns codes, bounces, transcripts and records into answers that a person can use.
+//!
+//! Text goes in, answers come out: no file, socket or clock is touched here, and whatever a stranger
+//! sent is read in linear time and bounded memory. The knowledge itself is `postroad-reference`.

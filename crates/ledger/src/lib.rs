@@ -1,0 +1,1 @@
+//! The record of each session and message: what was said, found and decided, and when.
