@@ -27,7 +27,8 @@ fn main() -> io::Result<()> {
 fn list(out: &mut String, folder: &Path, extension: &str) -> io::Result<()> {
     for file in sorted(folder)? {
         if file.extension().is_some_and(|have| have == extension) {
-            writeln!(out, "        ({:?}, include_str!({file:?})),", name(&file))
+            let path = file.to_string_lossy();
+            writeln!(out, "        ({:?}, include_str!({path:?})),", name(&file))
                 .map_err(io::Error::other)?;
         }
     }

@@ -2,3 +2,9 @@
 //!
 //! Text goes in, answers come out: no file, socket or clock is touched here, and whatever a stranger
 //! sent is read in linear time and bounded memory. The knowledge itself is `postroad-reference`.
+
+pub mod code;
+pub mod compare;
+pub mod list;
+pub mod page;
+pub mod render;

@@ -123,7 +123,7 @@ type Words = BTreeMap<String, String>;
 /// The files of a language, read as one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Texts {
+pub(crate) struct Texts {
     #[serde(default)]
     language: About,
     #[serde(default)]
@@ -158,7 +158,7 @@ struct Texts {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct About {
+pub(crate) struct About {
     #[serde(default)]
     name: String,
     #[serde(default)]

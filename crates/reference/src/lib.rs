@@ -8,6 +8,7 @@
 //!
 //! Sources: RFC 5321 §4.2, RFC 3463, RFC 5248 and the registries they begin.
 
+pub mod check;
 pub mod facts;
 pub mod language;
 

@@ -1,0 +1,52 @@
+//! A page as JSON: the data in no language, then every section under its key.
+
+use crate::page::{Block, Page, Target};
+use serde_json::{Map, Value, json};
+
+/// The page as one JSON object.
+pub fn json(page: &Page) -> Value {
+    let mut out = page.data.clone();
+    out.insert("language".into(), json!(page.language));
+    out.insert("title".into(), json!(page.title));
+    out.insert("summary".into(), json!(page.lead));
+    let facts: Map<String, Value> = page
+        .facts
+        .iter()
+        .map(|fact| (fact.key.to_owned(), json!({"label": fact.label, "value": fact.value})))
+        .collect();
+    out.insert("facts".into(), Value::Object(facts));
+    let sections = page.sections.iter().map(|section| {
+        let blocks: Vec<Value> = section.blocks.iter().map(block).collect();
+        json!({"key": section.key, "title": section.title, "content": blocks})
+    });
+    out.insert("sections".into(), sections.collect());
+    Value::Object(out)
+}
+
+fn block(block: &Block) -> Value {
+    match block {
+        Block::Text(text) => json!({"text": text}),
+        Block::Warning(text) => json!({"warning": text}),
+        Block::Heading(text) => json!({"heading": text}),
+        Block::List(items) => json!({"list": items}),
+        Block::Steps(items) => json!({"steps": items}),
+        Block::Literal(lines) => json!({"literal": lines}),
+        Block::Questions(all) => {
+            let all: Vec<Value> = all.iter().map(|(q, a)| json!({"question": q, "answer": a})).collect();
+            json!({"questions": all})
+        }
+        Block::Table { head, rows } => json!({"table": {"head": head, "rows": rows}}),
+        Block::Links(links) => {
+            let links: Vec<Value> =
+                links.iter().map(|link| json!({"code": name(&link.target), "text": link.text})).collect();
+            json!({"links": links})
+        }
+    }
+}
+
+fn name(target: &Target) -> String {
+    match target {
+        Target::Basic(code) => code.to_string(),
+        Target::Enhanced(key) | Target::Pair(key) => key.clone(),
+    }
+}

@@ -1,0 +1,11 @@
+//! Pages as text for a terminal, Markdown, HTML and JSON.
+
+mod html;
+mod json;
+mod markdown;
+mod text;
+
+pub use html::{escape, fragment};
+pub use json::json;
+pub use markdown::markdown;
+pub use text::{Look, text};
