@@ -38,6 +38,9 @@ enum Command {
     #[command(subcommand)]
     Config(commands::config::Command),
     Send(commands::send::SendArgs),
+    Explain(commands::explain::Args),
+    Compare(commands::codes::CompareArgs),
+    Codes(commands::codes::CodesArgs),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,9 @@ fn main() -> ExitCode {
         Command::Reload(args) => commands::reload::run(&args),
         Command::Doctor(command) => commands::doctor::run(&command),
         Command::Config(command) => commands::config::run(&command),
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Compare(args) => commands::codes::run_compare(&args),
+        Command::Codes(args) => commands::codes::run_codes(&args),
         Command::Send(args) => return commands::send::run(args),
     }
     .into()

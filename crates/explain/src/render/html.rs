@@ -20,6 +20,20 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// How pages look: light and dark, from the width of a phone on.
+pub(crate) const STYLE: &str = include_str!("style.css");
+
+/// The page as a whole document that stands by itself: no other file, nothing from elsewhere.
+pub fn document(page: &Page) -> String {
+    let (language, title) = (escape(&page.language), escape(&page.title.replace('`', "")));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\n</html>\n",
+        fragment(page, &|_| None)
+    )
+}
+
 /// The page as one `<article>`. `href` gives the address of another page, `None` where there is none.
 pub fn fragment(page: &Page, href: &dyn Fn(&Target) -> Option<String>) -> String {
     let mut out =

@@ -5,7 +5,7 @@ mod json;
 mod markdown;
 mod text;
 
-pub use html::{escape, fragment};
+pub use html::{document, escape, fragment};
 pub use json::json;
 pub use markdown::markdown;
 pub use text::{Look, text};

@@ -14,8 +14,10 @@ pub struct Look {
 }
 
 impl Look {
-    /// For a pipe: plain, unwrapped.
-    pub const PLAIN: Self = Self { width: None, colour: false };
+    /// For a pipe: unwrapped.
+    pub const fn pipe(colour: bool) -> Self {
+        Self { width: None, colour }
+    }
 
     /// For a terminal of this many columns; between 40 and 100 are used.
     pub fn terminal(columns: usize, colour: bool) -> Self {
@@ -211,9 +213,9 @@ mod tests {
             "Heading",
             vec![Block::Text("one `two three` four, five six seven eight nine ten".into())],
         );
-        let told = text(&page, Look { width: Some(40), colour: false });
+        let told = text(&page, Look::terminal(40, false));
         assert_eq!(told, "354: Start\n\nHeading\n  one two three four, five six seven\n  eight nine ten\n");
-        let plain = text(&page, Look::PLAIN);
+        let plain = text(&page, Look::pipe(false));
         assert!(plain.ends_with("  one two three four, five six seven eight nine ten\n"), "{plain}");
     }
 
@@ -221,6 +223,6 @@ mod tests {
     fn escape_sequences_of_strangers_do_not_reach_the_terminal() {
         let mut page = Page::new("en", "t");
         page.section("s", "h", vec![Block::Literal(vec!["\x1b]0;x\x07\u{202e}".into()])]);
-        assert!(!text(&page, Look::PLAIN).contains(['\x1b', '\x07', '\u{202e}']));
+        assert!(!text(&page, Look::pipe(false)).contains(['\x1b', '\x07', '\u{202e}']));
     }
 }
