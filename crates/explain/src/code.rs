@@ -73,7 +73,8 @@ fn basic(language: &Language, facts: &'static Basic, entry: &Entry) -> Page {
     if let Some(example) = postroad_reference::example(facts.code) {
         let ours = !example.starts_with("# not ours");
         let note = if ours { "page.example-ours" } else { "page.example-not-ours" };
-        let lines = example.lines().filter(|line| is_dialogue(line)).map(str::to_owned).collect();
+        let lines =
+            example.lines().filter(|line| is_dialogue(line)).map(|line| line.replace(" ~ ", " … ")).collect();
         let blocks = vec![Block::Literal(lines), Block::Text(language.word(note).to_owned())];
         page.section("example", language.word("page.example"), blocks);
         page.datum("ours", ours);
@@ -440,6 +441,7 @@ fn is_dialogue(line: &str) -> bool {
         || line.starts_with('S')
         || line == "X"
         || line.starts_with('+')
+        || line.starts_with("L:")
         || line.starts_with("= ")
 }
 

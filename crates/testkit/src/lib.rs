@@ -15,7 +15,8 @@ pub mod tcp;
 use dialogue::{Dialogue, Fault};
 use std::path::{Path, PathBuf};
 
-/// Every dialogue of the repository, in the order of the file names.
+/// Every dialogue of the repository, in the order of the file names, and after them the examples of the
+/// reference that this server gives: what a reader is shown is played like any other dialogue.
 pub fn corpus() -> Result<Vec<Dialogue>, Fault> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dialogues");
     let mut files = Vec::new();
@@ -32,7 +33,10 @@ pub fn corpus() -> Result<Vec<Dialogue>, Fault> {
         }
     }
     files.sort();
-    files.iter().map(|file| read(&root, file)).collect()
+    let ours = postroad_reference::examples().iter().filter(|(_, text)| !text.starts_with("# not ours"));
+    let examples =
+        ours.map(|(code, text)| Dialogue::parse(&format!("reference/data/examples/{code}.smtp"), text));
+    files.iter().map(|file| read(&root, file)).chain(examples).collect()
 }
 
 fn read(root: &Path, file: &PathBuf) -> Result<Dialogue, Fault> {
