@@ -1,7 +1,9 @@
 //! A look at the header while content streams by (RFC 5322 §3.6).
 //!
 //! Counts the fields that the checks need and finds the end of the header. Bounded: of a field only
-//! the first octets of its name are kept. Never fails: what is no header field ends the header.
+//! the first octets of its name are kept, and of `Message-ID` its value. Never fails: what is no header field ends the header.
+
+use alloc::vec::Vec;
 
 /// What the header holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +31,9 @@ enum At {
 /// Longest field name that matters here.
 const NAME: usize = 16;
 
+/// Octets of a `Message-ID` that are kept: what fits one line after its name (RFC 5322 §2.1.1).
+const MESSAGE_ID: usize = 512;
+
 /// Takes content in runs of any size.
 #[derive(Debug)]
 pub struct Scan {
@@ -36,11 +41,20 @@ pub struct Scan {
     name: [u8; NAME],
     name_length: usize,
     summary: Summary,
+    message_id: Vec<u8>,
+    in_message_id: bool,
 }
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { at: At::LineStart, name: [0; NAME], name_length: 0, summary: Summary::default() }
+        Self {
+            at: At::LineStart,
+            name: [0; NAME],
+            name_length: 0,
+            summary: Summary::default(),
+            message_id: Vec::new(),
+            in_message_id: false,
+        }
     }
 }
 
@@ -61,6 +75,7 @@ impl Scan {
                     _ => {
                         self.at = At::Name;
                         self.name_length = 0;
+                        self.in_message_id = false;
                     }
                 },
                 At::Name => {
@@ -85,6 +100,10 @@ impl Scan {
                     let run = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
                     let (line, left) = rest.split_at_checked(run).unwrap_or((rest, &[]));
                     self.summary.size += line.len() as u64;
+                    if self.in_message_id {
+                        let room = MESSAGE_ID - self.message_id.len().min(MESSAGE_ID);
+                        self.message_id.extend_from_slice(line.get(..room).unwrap_or(line));
+                    }
                     if line.ends_with(b"\n") {
                         self.at = At::LineStart;
                     }
@@ -92,6 +111,11 @@ impl Scan {
                 }
             }
         }
+    }
+
+    /// The value of the first `Message-ID` field, without white space around it (RFC 5322 §3.6.4).
+    pub fn message_id(&self) -> Option<&[u8]> {
+        Some(self.message_id.trim_ascii()).filter(|id| !id.is_empty())
     }
 
     /// What was seen so far.
@@ -108,6 +132,7 @@ impl Scan {
             b"received" => &mut self.summary.received,
             _ => return,
         };
+        self.in_message_id = name == b"message-id" && *counter == 0;
         *counter = counter.saturating_add(1);
     }
 }
@@ -122,6 +147,21 @@ mod tests {
             scan.push(run);
         }
         *scan.summary()
+    }
+
+    #[test]
+    fn the_first_message_id_is_kept_at_any_cut() {
+        let content =
+            b"Message-ID:\r\n <a@b>\r\nSubject: <no>\r\nMessage-ID: <c@d>\r\n\r\nMessage-ID: <e@f>\r\n";
+        for step in 1..content.len() {
+            let mut scan = Scan::default();
+            content.chunks(step).for_each(|run| scan.push(run));
+            assert_eq!(scan.message_id(), Some(&b"<a@b>"[..]), "{step}");
+        }
+        let mut scan = Scan::default();
+        scan.push(b"Message-ID: ");
+        (0..100).for_each(|_| scan.push(&[b'x'; 100]));
+        assert_eq!(scan.message_id().map(<[u8]>::len), Some(MESSAGE_ID - 1));
     }
 
     #[test]

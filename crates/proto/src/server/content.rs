@@ -2,7 +2,7 @@
 
 use super::offer::{BareNewline, ContentRules, Limits, Offer, Rule};
 use super::transaction::Transaction;
-use super::{Action, Note};
+use super::{Action, Content, Note};
 use crate::envelope::Body;
 use crate::message::header::Scan;
 use crate::number::grouped;
@@ -10,6 +10,7 @@ use crate::reply::{Reply, ReplyId};
 use crate::time::Tick;
 use crate::wire::data::Decoder;
 use crate::wire::filter::Filter;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
@@ -121,6 +122,13 @@ impl Receiving {
         over.then(|| too_big(format_args!("over {} octets", grouped(most)), limits))
     }
 
+    /// What came so far.
+    pub(super) fn seen(&self) -> Content {
+        let findings = *self.filter.findings();
+        let message_id = self.header.message_id().map(<[u8]>::to_vec);
+        Content { taken: self.decoder.taken().max(findings.size), findings, message_id }
+    }
+
     /// Refuses the message; what was stored of it goes, what still comes is drained.
     pub(super) fn fail(&mut self, fault: Reply, actions: &mut VecDeque<Action>) {
         if self.fault.is_none() {
@@ -143,10 +151,13 @@ impl Receiving {
         offer: &Offer,
         actions: &mut VecDeque<Action>,
     ) -> Result<Transaction, Reply> {
+        self.filter.finish(&mut self.piece);
+        if offer.record {
+            actions.push_back(Action::Note(Note::Content(Box::new(self.seen()))));
+        }
         if let Some(fault) = self.take_fault(&offer.limits) {
             return Err(fault);
         }
-        self.filter.finish(&mut self.piece);
         if let Some(fault) = self.judge(&offer.content, &offer.limits, actions) {
             actions.push_back(Action::Abandon);
             return Err(fault);
@@ -217,7 +228,12 @@ fn refusal(note: &Note, limits: &Limits) -> Reply {
         Note::LargeHeader(size) => {
             format!("The header has {} octets; the limit is {}", grouped(*size), grouped(limits.header_size))
         }
-        Note::BareNewlines { .. } | Note::ContentAhead | Note::Injected(_) => {
+        Note::BareNewlines { .. }
+        | Note::ContentAhead
+        | Note::Injected(_)
+        | Note::Line(_)
+        | Note::Content(_)
+        | Note::Stall(_) => {
             return Reply::of(ReplyId::BadContent);
         }
     };

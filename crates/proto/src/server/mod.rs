@@ -20,6 +20,7 @@ mod commands;
 mod content;
 mod offer;
 mod session;
+mod stall;
 mod transaction;
 mod transfer;
 
@@ -30,7 +31,10 @@ pub use transaction::Transaction;
 use crate::addr::{ForwardPath, ReversePath};
 use crate::envelope::Envelope;
 use crate::reply::{Refusal, Reply};
+use crate::wire::filter::Findings;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// Something the session cannot know by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,10 +87,78 @@ pub enum Action {
     Note(Note),
 }
 
+/// What content was like, up to now or to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Content {
+    /// Octets taken from the wire, dots and end included; of chunks, their octets.
+    pub taken: u64,
+    /// What was in it.
+    pub findings: Findings,
+    /// The value of its first `Message-ID` field.
+    pub message_id: Option<Vec<u8>>,
+}
+
+/// How a transfer stood still. What is here is evidence, not a guess.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stall {
+    /// Which of the ways.
+    pub kind: StallKind,
+    /// What came of the content; of a command line, its octets alone.
+    pub content: Content,
+    /// The last octets that came, up to 16.
+    pub tail: Vec<u8>,
+    /// For how long nothing, or too little, came.
+    pub waited: Duration,
+}
+
+/// The ways in which a transfer stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StallKind {
+    /// Not one octet came after the 354.
+    NothingAfter354,
+    /// Content came with LF as line end, so that CRLF.CRLF never did.
+    NoTerminatorLf,
+    /// Content came, but no line with only a dot.
+    NoTerminator,
+    /// Octets of a chunk are missing (RFC 3030 §2).
+    ChunkIncomplete,
+    /// Octets came, too slowly.
+    SlowLink,
+    /// A command came without CRLF at its end.
+    CommandWithoutCrlf,
+    /// Every command is answered, and the peer says nothing more.
+    ClientWaits,
+}
+
+impl StallKind {
+    /// Its name in records and texts.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::NothingAfter354 => "nothing-after-354",
+            Self::NoTerminatorLf => "no-terminator-lf",
+            Self::NoTerminator => "no-terminator",
+            Self::ChunkIncomplete => "chunk-incomplete",
+            Self::SlowLink => "slow-link",
+            Self::CommandWithoutCrlf => "command-without-crlf",
+            Self::ClientWaits => "client-waits",
+        }
+    }
+}
+
 /// Something about the peer that is no reason to refuse, but to remember.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
+    /// A line came where a command belongs, without its CRLF; only if [`Offer::record`]. What is in it may
+    /// be secret, or content of a transaction that failed.
+    Line(Vec<u8>),
+    /// Content came to its end, well or not; only if [`Offer::record`].
+    Content(Box<Content>),
+    /// The peer let the time pass. Comes before the reply that ends the session.
+    Stall(Box<Stall>),
     /// Bare CR or LF were made CRLF.
     BareNewlines {
         /// How many.

@@ -138,6 +138,8 @@ pub struct Offer {
     pub limits: Limits,
     /// The rules for content.
     pub content: ContentRules,
+    /// Whether each command line is noted, and what each content was like.
+    pub record: bool,
 }
 
 impl Offer {
@@ -149,6 +151,7 @@ impl Offer {
             tls: TlsOffer::Absent,
             limits: Limits::default(),
             content: ContentRules::default(),
+            record: false,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::content::{Chunk, Receiving};
 use super::offer::{Offer, Protocol, TlsOffer};
+use super::stall;
 use super::transaction::Transaction;
-use super::{Action, Question, Verdict};
+use super::{Action, Content, Note, Question, StallKind, Verdict};
 use crate::addr::ForwardPath;
 use crate::command::{self, Hello, Mail};
 use crate::envelope::Smtputf8;
@@ -223,6 +224,13 @@ impl Session {
         }
         let limits = &self.offer.limits;
         let session_over = now >= self.started.after(limits.session_timeout);
+        let line = self.inbox.get(self.inbox_at..).unwrap_or_default();
+        let waited = now.since(self.prompted);
+        let stalled = if session_over {
+            None
+        } else {
+            stall::of(&self.state, line, self.dropping_line.is_some(), now, waited)
+        };
         let reply = match &mut self.state {
             State::Asking(_) | State::Closed => return,
             _ if session_over => Reply::saying(
@@ -285,9 +293,31 @@ impl Session {
                 )
             }
         };
+        if let Some(mut stall) = stalled {
+            if reply.id() == ReplyId::TooSlow {
+                stall.kind = StallKind::SlowLink;
+            }
+            self.actions.push_back(Action::Note(Note::Stall(Box::new(stall))));
+        }
+        if let Some(content) = self.content().filter(|_| self.offer.record) {
+            self.actions.push_back(Action::Note(Note::Content(Box::new(content))));
+        }
         self.abandon();
         self.say(reply);
         self.close();
+    }
+
+    /// The content on its way in, as far as it came; nothing where none is expected.
+    pub fn content(&self) -> Option<Content> {
+        match &self.state {
+            State::Content(receiving) | State::Chunks(receiving, _) => Some(receiving.seen()),
+            State::Ready
+            | State::Collecting(_)
+            | State::Failed
+            | State::Skipping { .. }
+            | State::Asking(_)
+            | State::Closed => None,
+        }
     }
 
     /// Ends the session because the server stops: at once between commands, after its end in a
@@ -524,19 +554,22 @@ impl Session {
             self.say_too_long(overlong, rest.get(end + 2..).unwrap_or_default());
             return Some(end + 2);
         }
+        let command_line = self.offer.limits.command_line;
         let allowed = |line: &[u8]| Overlong {
-            limit: self.offer.limits.command_line + command::allowance(line),
+            limit: command_line + command::allowance(line),
             announced_content: command::announces_content(line),
         };
         let Some(end) = end else {
             if rest.len() <= longest {
                 return None;
             }
+            self.note_line(rest);
             self.dropping_line = Some(allowed(rest));
             return Some(rest.len() - usize::from(rest.ends_with(b"\r")));
         };
         let line = rest.get(..end).unwrap_or_default();
         let behind = rest.get(end + 2..).unwrap_or_default();
+        self.note_line(line);
         self.prompted = now;
         let allowed = allowed(line);
         if line.len() + 2 > allowed.limit {
@@ -544,6 +577,21 @@ impl Session {
             return Some(end + 2);
         }
         Some(self.take_command(now, line, behind) + end + 2)
+    }
+
+    /// Notes a command line, or the beginning of one that is too long.
+    fn note_line(&mut self, line: &[u8]) {
+        if self.offer.record {
+            let longest = self.offer.limits.command_line.min(line.len());
+            let line = line.get(..longest).unwrap_or(line).to_vec();
+            self.actions.push_back(Action::Note(Note::Line(line)));
+        }
+    }
+
+    pub(super) fn note_content(&mut self, receiving: &Receiving) {
+        if self.offer.record {
+            self.actions.push_back(Action::Note(Note::Content(Box::new(receiving.seen()))));
+        }
     }
 
     fn say_too_long(&mut self, overlong: Overlong, behind: &[u8]) {

@@ -38,6 +38,7 @@ impl Session {
 
     pub(super) fn after_content(&mut self, now: Tick, receiving: Box<Receiving>) {
         if let Some(reply) = receiving.hopeless(0, &self.offer.limits) {
+            self.note_content(&receiving);
             self.say(reply);
             self.close();
         } else if receiving.decoder.is_complete() {
@@ -53,6 +54,7 @@ impl Session {
         receiving.chunks = receiving.chunks.saturating_add(1);
         if let Some(reply) = receiving.hopeless(chunk.size, limits) {
             receiving.fail(reply.clone(), &mut self.actions);
+            self.note_content(&receiving);
             self.say(reply);
             return self.close();
         }
@@ -74,6 +76,7 @@ impl Session {
         if chunk.last {
             self.finish(*receiving);
         } else if let Some(fault) = receiving.take_fault(&self.offer.limits) {
+            self.note_content(&receiving);
             self.state = State::Failed;
             self.say(fault);
         } else {

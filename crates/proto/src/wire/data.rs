@@ -98,6 +98,12 @@ impl Decoder {
         self.taken
     }
 
+    /// The last octets taken, up to eight.
+    pub fn tail(&self) -> &[u8] {
+        let known = usize::try_from(self.taken).unwrap_or(usize::MAX).min(self.tail.len());
+        self.tail.get(self.tail.len() - known..).unwrap_or_default()
+    }
+
     /// What the last octets look like, for the peer that waits for a reply which cannot come.
     pub fn tail_hint(&self) -> &'static str {
         if self.taken == 0 {

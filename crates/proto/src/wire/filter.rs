@@ -18,10 +18,52 @@ pub struct Findings {
     pub first_bare_at: u64,
     /// Line (from 1) of the first bare CR or LF.
     pub first_bare_line: u64,
+    /// What stands around the first bare CR or LF.
+    pub first_bare: Window,
+    /// Lines that ended in CRLF.
+    pub crlf: u64,
+    /// Of the bare ones, those that are LF.
+    pub bare_lf: u64,
     /// Whether a NUL octet came.
     pub nul: bool,
     /// The longest line, in octets without its CRLF.
     pub longest_line: u64,
+}
+
+/// Octets around a place in content, as evidence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    before: ([u8; WINDOW], usize),
+    after: ([u8; WINDOW], usize),
+}
+
+/// Octets of a [`Window`] to each side.
+const WINDOW: usize = 16;
+
+impl Window {
+    fn around(before: &[u8], after: &[u8]) -> Self {
+        let last = before.get(before.len().saturating_sub(WINDOW)..).unwrap_or_default();
+        Self { before: kept(last), after: kept(after) }
+    }
+
+    /// Octets before the place, as far as they came in the same read; at most 16.
+    pub fn before(&self) -> &[u8] {
+        self.before.0.get(..self.before.1).unwrap_or_default()
+    }
+
+    /// Octets from the place on, as far as they came in the same read; at most 16.
+    pub fn after(&self) -> &[u8] {
+        self.after.0.get(..self.after.1).unwrap_or_default()
+    }
+}
+
+fn kept(octets: &[u8]) -> ([u8; WINDOW], usize) {
+    let mut kept = [0; WINDOW];
+    let length = octets.len().min(WINDOW);
+    for (place, octet) in kept.iter_mut().zip(octets) {
+        *place = *octet;
+    }
+    (kept, length)
 }
 
 /// Takes content in runs of any size and appends what is to be stored.
@@ -65,10 +107,11 @@ impl Filter {
             self.pending_cr = false;
             out.extend_from_slice(b"\r\n");
             if let Some(after) = rest.strip_prefix(b"\n") {
-                self.end_line();
+                self.end_crlf();
                 rest = after;
             } else {
-                self.bare(start.saturating_sub(1));
+                let after: Vec<u8> = b"\r".iter().chain(rest).copied().take(WINDOW).collect();
+                self.bare(start.saturating_sub(1), b"", &after);
             }
         }
         // `rest[..seen]` is known to be storable as it is.
@@ -77,7 +120,7 @@ impl Filter {
             let at = seen + found;
             self.line_length = self.line_length.saturating_add(found as u64);
             if let Some([b'\r', b'\n']) = rest.get(at..at + 2) {
-                self.end_line();
+                self.end_crlf();
                 seen = at + 2;
                 continue;
             }
@@ -87,7 +130,9 @@ impl Filter {
                 return;
             }
             out.extend_from_slice(b"\r\n");
-            self.bare(start + (run.len() - rest.len() + at) as u64);
+            let (before, after) = rest.split_at_checked(at).unwrap_or_default();
+            self.findings.bare_lf += u64::from(after.starts_with(b"\n"));
+            self.bare(start + (run.len() - rest.len() + at) as u64, before, after);
             rest = rest.get(at + 1..).unwrap_or_default();
             seen = 0;
         }
@@ -101,12 +146,18 @@ impl Filter {
         if self.pending_cr {
             self.pending_cr = false;
             out.extend_from_slice(b"\r\n");
-            self.bare(self.findings.size.saturating_sub(1));
+            self.bare(self.findings.size.saturating_sub(1), b"", b"\r");
         }
     }
 
-    fn bare(&mut self, at: u64) {
+    fn end_crlf(&mut self) {
+        self.findings.crlf = self.findings.crlf.saturating_add(1);
+        self.end_line();
+    }
+
+    fn bare(&mut self, at: u64, before: &[u8], after: &[u8]) {
         if self.findings.bare_newlines == 0 {
+            self.findings.first_bare = Window::around(before, after);
             self.findings.first_bare_at = at;
             self.findings.first_bare_line = self.line;
         }
@@ -142,6 +193,11 @@ mod tests {
         assert_eq!(out, b"a\r\nb\r\nc\r\nd\r\n");
         assert_eq!((findings.bare_newlines, findings.first_bare_at, findings.first_bare_line), (2, 4, 2));
         assert_eq!(findings.size, 10);
+        assert_eq!((findings.crlf, findings.bare_lf), (2, 1));
+        assert_eq!(
+            (findings.first_bare.before(), findings.first_bare.after()),
+            (&b"a\r\nb"[..], &b"\nc\rd\r\n"[..])
+        );
         assert_eq!(run(&[b"abc\r\nde"]).1.longest_line, 3);
         assert!(run(&[b"a\0b"]).1.nul);
     }
@@ -157,7 +213,10 @@ mod tests {
             cuts.extend([0, input.len()]);
             cuts.sort_unstable();
             let parts: Vec<&[u8]> = cuts.windows(2).map(|w| &input[w[0]..w[1]]).collect();
-            prop_assert_eq!(&whole, &run(&parts));
+            // Where the cut fell shows in the window alone.
+            let known = |(out, findings): (Vec<u8>, Findings)| (out, Findings { first_bare: Window::default(), ..findings });
+            let whole = known(whole);
+            prop_assert_eq!(&whole, &known(run(&parts)));
             // What is stored has no bare CR or LF, and storing it again changes nothing.
             let again = run(&[&whole.0]);
             prop_assert_eq!(&again.0, &whole.0);
