@@ -48,9 +48,24 @@ impl EnhancedCode {
         if parts.next().is_some() { None } else { Some(Self { class, subject, detail }) }
     }
 
+    /// The code of these parts; `None` if subject or detail is above 999 (RFC 3463 §2).
+    pub const fn new(class: Class, subject: u16, detail: u16) -> Option<Self> {
+        if subject > 999 || detail > 999 { None } else { Some(Self { class, subject, detail }) }
+    }
+
     /// The class, always that of the basic code beside it.
     pub const fn class(self) -> Class {
         self.class
+    }
+
+    /// The second number: what it is about.
+    pub const fn subject(self) -> u16 {
+        self.subject
+    }
+
+    /// The third number: what exactly.
+    pub const fn detail(self) -> u16 {
+        self.detail
     }
 }
 

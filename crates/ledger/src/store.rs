@@ -1,0 +1,272 @@
+//! The ledger's file: blocks of records in `SQLite`, each with a filter of what can be found in it.
+//!
+//! One writer, any number of readers. Written ahead (WAL) and not flushed at each block: a crash of this
+//! program loses nothing that was written, one of the machine perhaps the last blocks, and neither the file.
+//! Every trouble comes as a [`Trouble`], which says in plain words what is wrong and what to do with the file.
+
+use crate::terms::{Filter, Terms};
+use postroad_proto::time::UnixTime;
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The version of the tables and of what is in them.
+pub(crate) const SCHEMA: i64 = 1;
+/// How long the writer waits for another that holds the file.
+const BUSY: Duration = Duration::from_secs(1);
+/// Files set aside as broken that are kept.
+const BROKEN_KEPT: u32 = 3;
+/// Blocks that are removed in one go.
+const REMOVED_AT_ONCE: u32 = 256;
+/// Free pages that are given back in one go.
+const GIVEN_BACK_AT_ONCE: u32 = 256;
+/// Larger than most file systems' blocks: records are read and written in long runs.
+const PAGE: u64 = 8192;
+/// The first octets of every `SQLite` file.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Why the ledger cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The file is no ledger, or damaged: set it aside.
+    Corrupt,
+    /// Its schema is newer: leave it alone.
+    Newer,
+    /// It, or its directory, was removed or replaced: open it again.
+    Gone,
+    /// Anything else: try again later.
+    Other,
+}
+
+/// What is wrong, for a person.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+}
+
+impl Trouble {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        let (kind, what) = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                (Kind::Corrupt, "the file is damaged")
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                (Kind::Other, "another process holds the file; stop it")
+            }
+            Some(ErrorCode::DiskFull) => (Kind::Other, "the disk is full; make room"),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                (Kind::Other, "the file or its directory may not be written; correct its owner and mode")
+            }
+            Some(ErrorCode::CannotOpen) => (Kind::Other, "the file cannot be opened"),
+            Some(ErrorCode::SystemIoFailure) => (Kind::Other, "the disk fails"),
+            // A table that is missing or otherwise than we made it.
+            Some(ErrorCode::Unknown) => (Kind::Corrupt, "the file is not a ledger"),
+            _ => (Kind::Other, "the file cannot be used"),
+        };
+        Self::new(kind, format!("{what} ({error})"))
+    }
+}
+
+/// How long and how much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    pub(crate) age: Duration,
+    pub(crate) octets: u64,
+}
+
+/// The file, open for writing.
+#[derive(Debug)]
+pub(crate) struct Store {
+    connection: Connection,
+    path: PathBuf,
+    /// Device and inode of the file that is open.
+    identity: (u64, u64),
+    retention: Retention,
+    terms: Terms,
+}
+
+impl Store {
+    /// Opens the file, or makes it and its directory, readable by the owner alone.
+    pub(crate) fn open(path: &Path, retention: Retention) -> Result<Self, Trouble> {
+        prepare(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY)?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version > SCHEMA {
+            let message = "the file was written by a newer version of this program; \
+                           run that one, or move the file away";
+            return Err(Trouble::new(Kind::Newer, message));
+        }
+        connection.pragma_update(None, "page_size", column(PAGE))?;
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE;
+             CREATE TABLE IF NOT EXISTS blocks (
+                 id INTEGER PRIMARY KEY AUTOINCREMENT,
+                 first_ms INTEGER NOT NULL, -- of the chunks in it: when the earliest was begun, when the last was told
+                 last_ms INTEGER NOT NULL,
+                 records INTEGER NOT NULL,  -- chunks
+                 size INTEGER NOT NULL,     -- octets of data before they were compressed
+                 filter BLOB NOT NULL,
+                 data BLOB NOT NULL);
+             CREATE INDEX IF NOT EXISTS blocks_by_time ON blocks (last_ms);
+             PRAGMA user_version = {SCHEMA};
+             COMMIT;"
+        ))?;
+        connection.prepare("SELECT id, first_ms, last_ms, records, size, filter, data FROM blocks")?;
+        let identity = identity(path)?;
+        Ok(Self { connection, path: path.to_owned(), identity, retention, terms: Terms::default() })
+    }
+
+    /// Writes chunks, each with its length before it, as blocks of about `block` octets; then removes what is
+    /// too old or too much. Gives the time of the last.
+    pub(crate) fn write(&mut self, framed: &[u8], block: usize) -> Result<UnixTime, Trouble> {
+        self.check_file()?;
+        let mut latest = UnixTime(0);
+        let transaction = self.connection.transaction()?;
+        {
+            let mut insert = transaction.prepare(
+                "INSERT INTO blocks (first_ms, last_ms, records, size, filter, data) VALUES (?, ?, ?, ?, ?, ?)",
+            )?;
+            let mut rest = framed;
+            while !rest.is_empty() {
+                let (taken, span) = self.terms.gather(rest, block);
+                let (run, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
+                rest = after;
+                let filter = Filter::of(self.terms.hashes());
+                insert.execute(params![
+                    column(span.first.0),
+                    column(span.last.0),
+                    column(span.chunks),
+                    column(run.len() as u64),
+                    filter.octets(),
+                    lz4_flex::block::compress(run),
+                ])?;
+                latest = latest.max(span.last);
+            }
+        }
+        transaction.commit()?;
+        self.retain(latest)?;
+        Ok(latest)
+    }
+
+    /// `SQLite` goes on writing into a file that was removed, and overwrites one that was overwritten, without a
+    /// word. Both are seen here.
+    fn check_file(&self) -> Result<(), Trouble> {
+        if identity(&self.path)? != self.identity {
+            return Err(gone());
+        }
+        let mut start = [0; 16];
+        let read = fs::File::open(&self.path).and_then(|mut file| file.read_exact(&mut start));
+        if read.is_err() || start != *MAGIC {
+            return Err(Trouble::new(Kind::Corrupt, "the file was overwritten"));
+        }
+        Ok(())
+    }
+
+    fn retain(&self, now: UnixTime) -> Result<(), Trouble> {
+        let age = u64::try_from(self.retention.age.as_millis()).unwrap_or(u64::MAX);
+        self.connection
+            .prepare("DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE last_ms < ? ORDER BY last_ms LIMIT ?)")?
+            .execute(params![column(now.0.saturating_sub(age)), REMOVED_AT_ONCE])?;
+        let limit = self.retention.octets / PAGE;
+        let free = self.pages("freelist_count")?;
+        let used = self.pages("page_count")?.saturating_sub(free);
+        if used > limit {
+            // Compressed data are nearly all there is in the file, so their lengths tell how much goes.
+            let excess = column((used - limit).saturating_mul(PAGE));
+            self.connection
+                .prepare(
+                    "DELETE FROM blocks WHERE id IN (SELECT id FROM (SELECT id,
+                         sum(length(data) + length(filter)) OVER (ORDER BY id) - length(data) - length(filter) AS before
+                         FROM (SELECT id, data, filter FROM blocks ORDER BY id LIMIT ?)) WHERE before < ?)",
+                )?
+                .execute(params![REMOVED_AT_ONCE, excess])?;
+        }
+        if free > 0 && free.saturating_add(used) > limit || free > used.max(GIVEN_BACK_AT_ONCE.into()) {
+            let mut give_back =
+                self.connection.prepare(&format!("PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE})"))?;
+            let mut rows = give_back.query([])?;
+            while rows.next()?.is_some() {}
+        }
+        Ok(())
+    }
+
+    fn pages(&self, pragma: &str) -> Result<u64, Trouble> {
+        let count: i64 = self.connection.pragma_query_value(None, pragma, |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+}
+
+/// A number as `SQLite` keeps it.
+pub(crate) fn column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Makes the directory and an empty file where there are none. `SQLite` gives its other files the same mode.
+fn prepare(path: &Path) -> Result<(), Trouble> {
+    let denied = |what: &Path, error: std::io::Error| {
+        Trouble::new(Kind::Other, format!("{} cannot be made or opened ({error})", what.display()))
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new().mode(0o700).create(folder).map_err(|error| denied(folder, error))?;
+    }
+    let opened = fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+    opened.map(drop).map_err(|error| denied(path, error))
+}
+
+fn identity(path: &Path) -> Result<(u64, u64), Trouble> {
+    fs::metadata(path).map(|data| (data.dev(), data.ino())).map_err(|_gone| gone())
+}
+
+fn gone() -> Trouble {
+    Trouble::new(Kind::Gone, "the file was removed or replaced while it was open")
+}
+
+/// Moves a file that cannot be read, and what `SQLite` keeps beside it, out of the way; says where it is now.
+pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, Trouble> {
+    let beside = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    // 1 is the youngest.
+    for number in (1..=BROKEN_KEPT).rev() {
+        let (from, to) = (beside(&format!(".broken-{number}")), beside(&format!(".broken-{}", number + 1)));
+        if number < BROKEN_KEPT && from.exists() {
+            move_file(&from, &to)?;
+        }
+    }
+    let aside = beside(".broken-1");
+    move_file(path, &aside)?;
+    // What was not yet in the file is useless without it, and the new file must not find it.
+    for end in ["-wal", "-shm"] {
+        let leftover = beside(end);
+        if leftover.exists() {
+            fs::remove_file(&leftover).map_err(|error| stuck(&leftover, &error))?;
+        }
+    }
+    Ok(aside)
+}
+
+fn move_file(from: &Path, to: &Path) -> Result<(), Trouble> {
+    fs::rename(from, to).map_err(|error| stuck(from, &error))
+}
+
+fn stuck(path: &Path, error: &std::io::Error) -> Trouble {
+    Trouble::new(Kind::Other, format!("{} cannot be moved out of the way ({error})", path.display()))
+}
