@@ -299,6 +299,11 @@ impl Reply {
     /// Appends the reply as it goes over the wire, with the codes on every line and CRLF
     /// (RFC 5321 §4.2.1, RFC 2034 §4).
     pub fn write_to(&self, out: &mut Vec<u8>) {
+        self.write_with("", out);
+    }
+
+    /// As [`Self::write_to`], with `suffix` at the end of the last line, where there is always room for it.
+    pub fn write_with(&self, suffix: &str, out: &mut Vec<u8>) {
         let enhanced = self.enhanced();
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
@@ -313,7 +318,9 @@ impl Reply {
                 out.push(b' ');
             }
             let clean = |b: u8| if (0x20..0x7f).contains(&b) { b } else { b'?' };
-            out.extend(line.bytes().take(MAX_TEXT_LINE).map(clean));
+            let suffix = if lines.peek().is_none() { suffix } else { "" };
+            let room = MAX_TEXT_LINE.saturating_sub(suffix.len());
+            out.extend(line.bytes().take(room).chain(suffix.bytes()).map(clean));
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -406,6 +413,16 @@ mod tests {
         let mut out = Vec::new();
         Reply::saying(ReplyId::UnknownCommand, "a\rb\nc\0").write_to(&mut out);
         assert_eq!(out, b"500-5.5.1 a?b\r\n500 5.5.1 c?\r\n");
+    }
+
+    #[test]
+    fn a_suffix_stands_at_the_end_of_the_last_line_however_long_it_is() {
+        let mut out = Vec::new();
+        Reply::saying(ReplyId::UnknownCommand, "a\nb").write_with(" (ref X)", &mut out);
+        assert_eq!(out, b"500-5.5.1 a\r\n500 5.5.1 b (ref X)\r\n");
+        out.clear();
+        Reply::saying(ReplyId::UnknownCommand, "x".repeat(600)).write_with(" (ref X)", &mut out);
+        assert!(out.ends_with(b"x (ref X)\r\n") && out.len() <= 512);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::connections::{Over, Place};
 use crate::conversation::{Conversation, Greeting, Next, Peer, Secured};
 use crate::listener::{Running, Stop};
 use crate::proxy;
+use crate::record::Opened;
 use crate::shared::{Active, ListenerSettings, Shared};
 use postroad_proto::reply::{Reply, ReplyId};
 use postroad_spool::Spool;
@@ -79,13 +80,16 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
     let implicit = settings.listener.tls == ListenerTls::Implicit;
     // In TLS from the first octet the peer is the one to begin; a PROXY header has been read by now.
     let pregreeted = !implicit && has_spoken(&stream);
+    let listener = settings.listener.address.to_string();
     if let Some(reply) = unwelcome(&active, &settings, &mut place, peer, pregreeted) {
         shared.metrics.connections_refused.inc();
         info!(%peer, %reply, "refused");
-        return Box::pin(say_and_close(&mut stream, &reply)).await;
+        let reply = turned_away(&shared, peer.0, &listener, &settings, &reply);
+        return Box::pin(say_and_close(&mut stream, reply)).await;
     }
     let _counted = Counted::new(&shared);
-    let mut conversation = Conversation::new(Arc::clone(&shared), active, peer, Arc::clone(&settings.plain));
+    let mut conversation =
+        Conversation::new(Arc::clone(&shared), active, peer, Arc::clone(&settings.plain), &listener);
     if !implicit {
         match converse(&mut conversation, &mut stream, &mut stop).await {
             Ok(End::StartTls) => {}
@@ -131,6 +135,26 @@ fn unwelcome(
         info!(%peer, "spoke before the greeting");
     }
     (pregreeted && settings.listener.pregreet == Pregreet::Refuse).then(|| Reply::of(ReplyId::Pregreet))
+}
+
+/// The octets of the only reply of a connection, with its reference where there is a ledger.
+pub(crate) fn turned_away<S>(
+    shared: &Shared<S>,
+    peer: Option<SocketAddr>,
+    listener: &str,
+    settings: &ListenerSettings,
+    reply: &Reply,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    let protocol = settings.protocol();
+    match &shared.records {
+        Some(records) => {
+            let reference = records.turned_away(&Opened { peer, listener, protocol }, reply);
+            reply.write_with(&format!(" (ref {reference})"), &mut out);
+        }
+        None => reply.write_to(&mut out),
+    }
+    out
 }
 
 /// What a connection over a limit is told.
@@ -254,9 +278,7 @@ async fn close<T: Stream + ?Sized>(stream: &mut T, polite: bool) {
 }
 
 /// Says one thing to a peer that gets no session.
-pub(crate) async fn say_and_close<T: Stream + ?Sized>(stream: &mut T, reply: &Reply) {
-    let mut out = Vec::new();
-    reply.write_to(&mut out);
+async fn say_and_close<T: Stream + ?Sized>(stream: &mut T, out: Vec<u8>) {
     if write(stream, out).await.is_ok() {
         close(stream, false).await;
     }

@@ -4,6 +4,7 @@
 //! server's user may open. Bounded: a request has at most 4 KiB.
 
 use crate::queue::{self, Item};
+use crate::record::Records;
 use postroad_spool::{Spool, SpoolId};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -23,6 +24,8 @@ const MAX_REQUEST: u64 = 4096;
 const MAX_ANSWER: u64 = 256 << 20;
 /// Clients that are served at the same time; more wait.
 const CLIENTS: usize = 16;
+/// For the ledger to write what is on its way.
+const FLUSH: Duration = Duration::from_secs(5);
 /// For one request and its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,6 +46,8 @@ pub enum Request {
     },
     /// Read the configuration again.
     Reload,
+    /// Write into the ledger's file what is still on its way there.
+    LedgerFlush,
 }
 
 /// What the server answers.
@@ -89,6 +94,7 @@ pub fn ask(socket: &Path, request: &Request) -> io::Result<Answer> {
 /// What a request may do to the server.
 pub(crate) struct Controls<S> {
     pub(crate) spool: Arc<S>,
+    pub(crate) records: Option<Arc<Records>>,
     pub(crate) reload: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
@@ -176,6 +182,11 @@ fn answer<S: Spool>(controls: &Controls<S>, request: &Request) -> Answer {
             Err(error) => Err(failed(error.to_string())),
         }),
         Request::Reload => (controls.reload)().map(|()| Answer::Done).map_err(failed),
+        Request::LedgerFlush => match &controls.records {
+            None => Err(failed("the ledger is switched off by ledger.enabled".to_owned())),
+            Some(records) if records.ledger.flush(FLUSH) => Ok(Answer::Done),
+            Some(records) => Err(failed(records.ledger.health().message)),
+        },
     };
     answered.unwrap_or_else(|failure| failure)
 }

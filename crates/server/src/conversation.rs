@@ -8,6 +8,7 @@
 use crate::blame::{refusal, refuse};
 use crate::listener::Stop;
 use crate::metrics::ReplyLabel;
+use crate::record::{Opened, Record, Sealed};
 use crate::shared::{Active, Shared};
 use crate::shown::{Addresses, printable};
 use postroad_delivery::agent::maildir::Promise;
@@ -16,7 +17,7 @@ use postroad_proto::addr::{ForwardPath, Mailbox};
 use postroad_proto::envelope::Envelope;
 use postroad_proto::message::trace::Received;
 use postroad_proto::reply::{Refusal, Reply, ReplyId};
-use postroad_proto::server::{Action, Offer, Protocol, Question, Session, Verdict};
+use postroad_proto::server::{Action, Note, Offer, Protocol, Question, Session, Verdict};
 use postroad_proto::time::Tick;
 use postroad_spool::{Draft, Spool, SpoolError, SpoolId};
 use std::net::SocketAddr;
@@ -75,6 +76,10 @@ pub(crate) struct Conversation<S: Spool> {
     out: Vec<u8>,
     charged: usize,
     polite: bool,
+    /// A message was taken: its record is to be handed over once its reply is in it.
+    submit_due: bool,
+    /// What goes into the ledger, if there is one.
+    record: Option<Box<Record>>,
 }
 
 /// What a transaction gathers here.
@@ -88,7 +93,9 @@ struct Transfer<D> {
     /// Recipients that get nothing though others do, by their place (LMTP).
     refused: Vec<(usize, Refusal)>,
     size: u64,
+    began: Tick,
     ended: Tick,
+    sealed: Option<Sealed>,
 }
 
 impl<D> Default for Transfer<D> {
@@ -100,14 +107,25 @@ impl<D> Default for Transfer<D> {
             promise: None,
             refused: Vec::new(),
             size: 0,
+            began: Tick::default(),
             ended: Tick::default(),
+            sealed: None,
         }
     }
 }
 
 impl<S: Spool> Conversation<S> {
     /// A session that begins with the greeting.
-    pub(crate) fn new(shared: Arc<Shared<S>>, active: Arc<Active>, peer: Peer, offer: Arc<Offer>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared<S>>,
+        active: Arc<Active>,
+        peer: Peer,
+        offer: Arc<Offer>,
+        listener: &str,
+    ) -> Self {
+        let protocol = if offer.protocol == Protocol::Lmtp { "lmtp" } else { "smtp" };
+        let opened = Opened { peer: peer.0, listener, protocol };
+        let record = shared.records.as_ref().map(|all| Box::new(Record::new(Arc::clone(all), &opened)));
         let each_is_answered = offer.protocol == Protocol::Lmtp;
         let session = Session::new(shared.clock.tick(), offer);
         Self {
@@ -121,6 +139,8 @@ impl<S: Spool> Conversation<S> {
             out: Vec::new(),
             charged: 0,
             polite: false,
+            submit_due: false,
+            record,
         }
     }
 
@@ -136,6 +156,9 @@ impl<S: Spool> Conversation<S> {
             Greeting::Due => Session::new(now, offer),
             Greeting::Given => self.session.after_starttls(now, offer),
         };
+        if let Some(record) = &mut self.record {
+            record.secured(&secured.0, &secured.1);
+        }
         self.secured = Some(secured);
         self.transfer = None;
         self.out = Vec::new();
@@ -145,6 +168,9 @@ impl<S: Spool> Conversation<S> {
     /// Takes what the peer sent.
     pub(crate) fn input(&mut self, bytes: &[u8]) {
         let now = self.shared.clock.tick();
+        if let Some(record) = &mut self.record {
+            record.heard(bytes.len());
+        }
         self.guarded(|this| this.session.handle_input(now, bytes));
     }
 
@@ -174,6 +200,9 @@ impl<S: Spool> Conversation<S> {
 
     /// What is to be written.
     pub(crate) fn take_out(&mut self) -> Vec<u8> {
+        if let Some(record) = &mut self.record {
+            record.wrote(self.out.len());
+        }
         std::mem::take(&mut self.out)
     }
 
@@ -186,6 +215,11 @@ impl<S: Spool> Conversation<S> {
     pub(crate) fn step(&mut self) -> Next<S::Draft> {
         let mut next = None;
         self.guarded(|this| next = Some(this.drain()));
+        if std::mem::take(&mut self.submit_due)
+            && let Some(record) = &mut self.record
+        {
+            record.submit();
+        }
         self.recount();
         next.unwrap_or(Next::Close)
     }
@@ -201,7 +235,12 @@ impl<S: Spool> Conversation<S> {
                 metrics.octets_accepted.inc_by(transfer.size);
                 metrics.commit_seconds.observe(now.since(transfer.ended).as_secs_f64());
                 info!(peer = %self.peer, %id, octets = transfer.size, "accepted");
-                Ok(id.to_string())
+                let id = id.to_string();
+                if let (Some(record), Some(sealed)) = (&mut self.record, &transfer.sealed) {
+                    let took = (transfer.ended.since(transfer.began), now.since(transfer.ended));
+                    record.accepted(&id, sealed, took);
+                }
+                Ok(id)
             }
             Err(error) => {
                 error!(peer = %self.peer, %error, "the message could not be stored; answered 4yz, the peer keeps it");
@@ -211,7 +250,11 @@ impl<S: Spool> Conversation<S> {
                 Err(refusal(&error))
             }
         };
+        let is_ours = answer.is_ok();
         self.guarded(|this| this.session.handle_commit_each(now, answer, &transfer.refused));
+        if is_ours {
+            self.submit_due = true;
+        }
     }
 
     /// Asks the mailboxes for room, now that the size is known. Nothing comes back if nobody gets the
@@ -274,8 +317,8 @@ impl<S: Spool> Conversation<S> {
             error!(peer = %self.peer, "a fault of this program ended the session; please report it");
             self.transfer = None;
             self.out.clear();
-            Refusal::trouble().reply().write_to(&mut self.out);
-            Reply::of(ReplyId::ShuttingDown).write_to(&mut self.out);
+            self.write(Refusal::trouble().reply());
+            self.write(&Reply::of(ReplyId::ShuttingDown));
             self.session = Session::new(self.shared.clock.tick(), Arc::new(Offer::new("localhost")));
             self.session.handle_shutdown();
             // The reply is written already; what the fresh session would say is not wanted.
@@ -301,8 +344,13 @@ impl<S: Spool> Conversation<S> {
                 }
                 Action::Abandon => self.transfer = None,
                 Action::StartTls => return Next::StartTls,
-                Action::Close => return Next::Close,
-                Action::Note(note) => debug!(peer = %self.peer, ?note, "noted"),
+                Action::Close => {
+                    if let Some(record) = &mut self.record {
+                        record.ended();
+                    }
+                    return Next::Close;
+                }
+                Action::Note(note) => self.note(note),
                 unknown => warn!(?unknown, "an action this driver does not know"),
             }
         }
@@ -321,7 +369,25 @@ impl<S: Spool> Conversation<S> {
             info!(peer = %self.peer, hello = %hello, reply = %shown, "refused");
         }
         self.polite = reply.id() == ReplyId::Goodbye;
-        reply.write_to(&mut self.out);
+        self.write(reply);
+    }
+
+    /// Writes a reply; a refusal ends in the reference under which the ledger tells why.
+    fn write(&mut self, reply: &Reply) {
+        let reference = self.record.as_mut().and_then(|record| record.said(reply));
+        match reference {
+            Some(reference) => reply.write_with(&format!(" (ref {reference})"), &mut self.out),
+            None => reply.write_to(&mut self.out),
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        if !matches!(note, Note::Line(_) | Note::Content(_)) {
+            debug!(peer = %self.peer, ?note, "noted");
+        }
+        if let Some(record) = &mut self.record {
+            record.noted(note);
+        }
     }
 
     fn answer(&mut self, question: &Question) -> Verdict {
@@ -337,14 +403,25 @@ impl<S: Spool> Conversation<S> {
         };
         match answer {
             Ok(()) => Verdict::Accept,
-            Err(refusal) => Verdict::Refuse(refusal),
+            Err(refusal) => {
+                if let Some(record) = &mut self.record {
+                    record.refused(name_of(question), refusal.reply().id().name());
+                }
+                Verdict::Refuse(refusal)
+            }
         }
     }
 
     fn may_send(&mut self, size: Option<u64>) -> Result<(), Refusal> {
         self.transfer = None;
-        self.shared.spool.room_for(size.unwrap_or(0)).map_err(|error| refusal(&error))?;
-        if self.over_budget() { Err(refuse(ReplyId::MemoryFull)) } else { Ok(()) }
+        let room = self.shared.spool.room_for(size.unwrap_or(0)).map_err(|error| refusal(&error));
+        let over = self.over_budget();
+        if let Some(record) = &mut self.record {
+            record.finding("disk", if room.is_ok() { "room" } else { "no-room" }, &[]);
+            record.finding("memory", if over { "no-room" } else { "room" }, &[]);
+        }
+        room?;
+        if over { Err(refuse(ReplyId::MemoryFull)) } else { Ok(()) }
     }
 
     fn may_receive(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
@@ -355,12 +432,29 @@ impl<S: Spool> Conversation<S> {
         } else {
             path
         };
-        let mailboxes =
-            self.active.directory.resolve(meant).mailboxes().map_err(|refusal| named(&refusal, path))?;
+        let mailboxes = match self.active.directory.resolve(meant).mailboxes() {
+            Ok(mailboxes) => mailboxes,
+            Err(refusal) => {
+                if let Some(record) = &mut self.record {
+                    record.finding(
+                        "directory",
+                        refusal.reply().id().name(),
+                        &[("address", &path.to_string())],
+                    );
+                    record.not_run("quota", "no-mailbox");
+                }
+                return Err(named(&refusal, path));
+            }
+        };
         let size = self.session.transaction().and_then(postroad_proto::server::Transaction::declared_size);
-        if let [mailbox] = mailboxes.as_slice()
-            && let Some(refusal) = self.active.room.refusal(mailbox, size)
-        {
+        let full = match mailboxes.as_slice() {
+            [mailbox] => self.active.room.refusal(mailbox, size),
+            _ => None,
+        };
+        if let Some(record) = &mut self.record {
+            record.resolved(&mailboxes, self.active.room.is_limited(), full.as_ref());
+        }
+        if let Some(refusal) = full {
             return Err(refusal);
         }
         self.transfer.get_or_insert_default().accepted.push((path.clone(), mailboxes));
@@ -391,7 +485,12 @@ impl<S: Spool> Conversation<S> {
             at: unix,
         };
         draft.append(trace.to_field().into_bytes()).map_err(|error| refusal(&error))?;
-        self.transfer.get_or_insert_default().draft = Some(draft);
+        if let Some(record) = &mut self.record {
+            record.content_begins();
+        }
+        let began = self.shared.clock.tick();
+        let transfer = self.transfer.get_or_insert_default();
+        (transfer.draft, transfer.began) = (Some(draft), began);
         Ok(())
     }
 
@@ -418,6 +517,7 @@ impl<S: Spool> Conversation<S> {
         let recipients = final_recipients(transfer.accepted.iter().cloned());
         let (body, smtputf8) = (envelope.body(), envelope.smtputf8());
         let sealed = Envelope::new(envelope.sender().clone(), recipients).ok_or_else(Refusal::trouble)?;
+        transfer.sealed = self.record.as_ref().map(|_| Sealed::of(&sealed, transfer.size));
         Ok((draft, sealed.with_content(body, smtputf8)))
     }
 
@@ -439,6 +539,17 @@ impl<S: Spool> Conversation<S> {
 impl<S: Spool> Drop for Conversation<S> {
     fn drop(&mut self) {
         self.shared.recount(self.charged, 0);
+    }
+}
+
+/// What a question is called in records.
+fn name_of(question: &Question) -> &'static str {
+    match question {
+        Question::Sender { .. } => "sender",
+        Question::Recipient(_) => "recipient",
+        Question::Content => "content",
+        Question::Commit(_) => "commit",
+        _ => "other",
     }
 }
 

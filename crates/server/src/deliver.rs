@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::config::{Config, LineEnds};
 use crate::metrics::Metrics;
+use crate::record::Records;
 use crate::shared::Room;
 use crate::shown::Addresses;
 use postroad_delivery::agent::maildir::{
@@ -15,6 +16,7 @@ use postroad_delivery::observer::{Event, Observer};
 use postroad_delivery::route::{Override, Quota, Route};
 use postroad_delivery::runner::{Clock as DeliveryClock, RunnerSettings};
 use postroad_delivery::schedule::Schedule;
+use postroad_ledger::Outcome;
 use postroad_proto::addr::{Mailbox, ReversePath};
 use postroad_proto::envelope::Envelope;
 use postroad_proto::reply::Refusal;
@@ -23,6 +25,7 @@ use postroad_spool::{SpoolId, quarantined};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{error, info, warn};
 
 impl DeliveryClock for Clock {
@@ -119,9 +122,18 @@ impl Room for QuotaRoom {
 /// Writes what came of attempts into log and metrics.
 pub(crate) struct Narrator {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) records: Option<Arc<Records>>,
     pub(crate) addresses: Addresses,
     /// The spool's directory.
     pub(crate) spool: PathBuf,
+}
+
+impl Narrator {
+    fn record(&self, id: SpoolId, to: &Mailbox, agent: &str, came: (Outcome, &str, Duration)) {
+        if let Some(records) = &self.records {
+            records.attempt(&id.to_string(), &to.to_string(), agent, came);
+        }
+    }
 }
 
 impl Observer for Narrator {
@@ -132,6 +144,7 @@ impl Observer for Narrator {
                 self.metrics.delivered.inc();
                 let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                 info!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, waited_ms, "delivered");
+                self.record(*id, &recipient.mailbox, agent, (Outcome::Delivered, "", *waited));
             }
             Event::Deferred { id, recipient, agent, refusal, cause, next } => {
                 self.metrics.deferred.inc();
@@ -139,10 +152,14 @@ impl Observer for Narrator {
                     %id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause)).as_deref(), next = %next.rfc3339(),
                     "deferred"
                 );
+                let said = refusal.reply().to_string();
+                self.record(*id, &recipient.mailbox, agent, (Outcome::Deferred, &said, Duration::ZERO));
             }
             Event::Failed { id, recipient, agent, refusal, cause } => {
                 self.metrics.failed.inc();
                 error!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause)).as_deref(), "failed");
+                let said = refusal.reply().to_string();
+                self.record(*id, &recipient.mailbox, agent, (Outcome::Failed, &said, Duration::ZERO));
             }
             Event::SetAside { id, sender, recipients, accepted } => {
                 let lies = quarantined(&self.spool).unwrap_or_default();

@@ -9,6 +9,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use postroad_ledger::State;
 use postroad_spool::Spool;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -63,7 +64,9 @@ fn answer<S: Spool>(request: &Request<Incoming>, shared: &Shared<S>) -> Response
     match request.uri().path() {
         "/metrics" => {
             let in_memory = shared.in_flight.load(Ordering::Relaxed);
-            let mut response = text(StatusCode::OK, shared.metrics.render(&shared.spool.status(), in_memory));
+            let ledger = shared.records.as_ref().map(|records| records.ledger.health()).unwrap_or_default();
+            let rendered = shared.metrics.render(&shared.spool.status(), &ledger, in_memory);
+            let mut response = text(StatusCode::OK, rendered);
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
             response
@@ -82,10 +85,26 @@ fn answer<S: Spool>(request: &Request<Incoming>, shared: &Shared<S>) -> Response
                     "free disk is below spool.reserve; mail gets 452\n".to_owned(),
                 )
             } else {
-                text(StatusCode::OK, "ready\n".to_owned())
+                text(StatusCode::OK, format!("ready\n{}", of_ledger(shared)))
             }
         }
         _ => text(StatusCode::NOT_FOUND, "/metrics, /health/live or /health/ready\n".to_owned()),
+    }
+}
+
+/// What there is to say of the ledger; nothing if all is well. Mail goes on without it, so the server is no
+/// less ready.
+fn of_ledger<S>(shared: &Shared<S>) -> String {
+    let Some(records) = &shared.records else { return String::new() };
+    let health = records.ledger.health();
+    match health.state {
+        State::Broken => {
+            format!("the ledger cannot be written: {}; {} records dropped\n", health.message, health.dropped)
+        }
+        State::Starting | State::Working | _ if health.dropped > 0 => {
+            format!("the ledger dropped {} records\n", health.dropped)
+        }
+        State::Starting | State::Working | _ => String::new(),
     }
 }
 

@@ -17,6 +17,7 @@ mod listener;
 mod metrics;
 pub mod proxy;
 pub mod queue;
+mod record;
 pub mod server;
 mod shared;
 pub mod shown;

@@ -1,9 +1,8 @@
 //! Listening sockets and the loops that accept from them.
 
 use crate::config::ListenAddress;
-use crate::connection::{Accepted, over_limit, serve};
+use crate::connection::{Accepted, over_limit, serve, turned_away};
 use crate::shared::Shared;
-use postroad_proto::reply::Reply;
 use postroad_spool::Spool;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::convert::Infallible;
@@ -182,7 +181,15 @@ fn begin<S: Spool>(running: &Running<S>, address: &ListenAddress, incoming: Inco
         Ok(place) => place,
         Err(over) => {
             shared.metrics.connections_refused.inc();
-            return refuse(&incoming, &over_limit(over, &active));
+            let peer = match &incoming {
+                Incoming::Tcp(_, peer) => Some(*peer),
+                Incoming::Unix(_) => None,
+            };
+            let name = address.to_string();
+            return refuse(
+                &incoming,
+                &turned_away(shared, peer, &name, &settings, &over_limit(over, &active)),
+            );
         }
     };
     let accepted = |peer| Accepted { running: running.clone(), active, settings, place, peer };
@@ -205,12 +212,10 @@ fn has_spoken(stream: &TcpStream) -> bool {
 }
 
 /// Says why and closes, without spending a task on it.
-fn refuse(incoming: &Incoming, reply: &Reply) {
-    let mut out = Vec::new();
-    reply.write_to(&mut out);
+fn refuse(incoming: &Incoming, out: &[u8]) {
     // A peer whose buffer cannot take one line gets none.
     drop(match incoming {
-        Incoming::Tcp(stream, _) => SockRef::from(stream).send(&out),
-        Incoming::Unix(stream) => SockRef::from(stream).send(&out),
+        Incoming::Tcp(stream, _) => SockRef::from(stream).send(out),
+        Incoming::Unix(stream) => SockRef::from(stream).send(out),
     });
 }

@@ -1,5 +1,6 @@
 //! Counters and gauges, in Prometheus' text format.
 
+use postroad_ledger::{Health, State};
 use postroad_spool::Status;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -36,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) deferred: Counter,
     pub(crate) failed: Counter,
     content_in_memory: Gauge,
+    ledger_dropped: Counter<u64, AtomicU64>,
+    ledger_failing: Gauge,
     spool: SpoolGauges,
 }
 
@@ -73,6 +76,8 @@ impl Metrics {
             deferred: Counter::default(),
             failed: Counter::default(),
             content_in_memory: Gauge::default(),
+            ledger_dropped: Counter::default(),
+            ledger_failing: Gauge::default(),
             spool,
             registry: Registry::default(),
         };
@@ -90,6 +95,8 @@ impl Metrics {
             metrics.deferred, "deferred", "Attempts that are to be made again";
             metrics.failed, "failed", "Recipients given up";
             metrics.content_in_memory, "content_in_memory_octets", "Content being received that is held in memory";
+            metrics.ledger_dropped, "ledger_dropped", "Records that the ledger had no room for";
+            metrics.ledger_failing, "ledger_failing", "1 while the ledger cannot be written";
             metrics.spool.messages, "spool_messages", "Messages waiting";
             metrics.spool.octets, "spool_octets", "Octets of their content";
             metrics.spool.commits, "spool_commits", "Messages made durable since the start";
@@ -108,10 +115,12 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// Everything as text, with the store as it is now and the octets of content held in memory.
-    pub(crate) fn render(&self, status: &Status, in_memory: usize) -> String {
+    /// Everything as text, with the store and the ledger as they are now and the octets of content held in memory.
+    pub(crate) fn render(&self, status: &Status, ledger: &Health, in_memory: usize) -> String {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.content_in_memory.set(i64::try_from(in_memory).unwrap_or(i64::MAX));
+        self.ledger_dropped.inner().store(ledger.dropped, Ordering::Relaxed);
+        self.ledger_failing.set(i64::from(ledger.state == State::Broken));
         self.spool.messages.set(gauge(status.messages));
         self.spool.octets.set(gauge(status.bytes));
         self.spool.commits.inner().store(status.commits, Ordering::Relaxed);

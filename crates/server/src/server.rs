@@ -5,11 +5,13 @@ use crate::config::{Config, ListenAddress, Loaded};
 use crate::control::{ControlSocket, Controls};
 use crate::deliver::{self, Narrator, QuotaRoom};
 use crate::listener::{self, Inherited, Running, Socketed, Stop};
+use crate::record::Records;
 use crate::shared::{Active, ListenerSettings, Shared};
 use crate::shown::Addresses;
 use crate::tls::{self, Tls, TlsError};
 use crate::{http, metrics::Metrics};
 use postroad_delivery::runner::{Deliveries, Runner, Stopped};
+use postroad_ledger::{Ledger, Settings, State};
 use postroad_spool::fs::RealDisk;
 use postroad_spool::{DiskSpool, Options, Spool, SpoolError};
 use std::collections::BTreeMap;
@@ -29,6 +31,8 @@ use tracing::{error, info, warn};
 
 /// How often certificates are looked at for changes.
 const CERTIFICATE_WATCH: Duration = Duration::from_secs(10);
+/// How often the ledger is asked how it fares.
+const LEDGER_WATCH: Duration = Duration::from_secs(1);
 
 /// Why the server did not start. A port that is taken, a certificate that does not do or a spool that is
 /// not ours leave everything as it was, but for the data directory being made where there was none.
@@ -174,13 +178,14 @@ impl Server {
         let agent = Arc::new(deliver::agent(&config, &directory).map_err(StartError::Config)?);
         let room = Arc::new(QuotaRoom { agent: Arc::clone(&agent), clock });
         let metrics = Arc::new(Metrics::new());
-        let runner = start_runner(&config, &spool, agent, clock, &metrics)?;
+        let records = start_ledger(&config, clock)?;
+        let runner = start_runner(&config, &spool, agent, clock, &metrics, records.as_ref())?;
         let control_path = config.control_socket();
         let control = ControlSocket::bind(control_path.clone())
             .map_err(|error| StartError::Directory { path: control_path, error })?;
         let listeners = listener_settings(&config);
         let active = Active { config, directory, room, tls, listeners };
-        let shared = Arc::new(Shared::new(clock, spool, metrics, active));
+        let shared = Arc::new(Shared::new(clock, spool, metrics, records, active));
 
         let (stop, stopped) = watch::channel(Stop::No);
         let (alive, sessions_end) = mpsc::channel(1);
@@ -197,12 +202,18 @@ impl Server {
             core.accept(address, socket);
         }
         let mut background = vec![tokio::spawn(watch_certificates(Arc::clone(&shared)))];
+        if let Some(records) = shared.records.clone() {
+            background.push(tokio::spawn(watch_ledger(records)));
+        }
         if let Some(listener) = http {
             background.push(tokio::spawn(http::serve(listener, Arc::clone(&shared))));
         }
         let for_control = Arc::clone(&core);
-        let controls =
-            Controls { spool: Arc::clone(&shared.spool), reload: Box::new(move || for_control.reload()) };
+        let controls = Controls {
+            spool: Arc::clone(&shared.spool),
+            records: shared.records.clone(),
+            reload: Box::new(move || for_control.reload()),
+        };
         background.push(tokio::spawn(control.serve(controls)));
         Ok(Self { core, stop, sessions_end, background, http_address })
     }
@@ -305,9 +316,11 @@ impl Core {
         let old = shared.active();
         if config.data != old.config.data
             || config.spool != old.config.spool
+            || config.ledger != old.config.ledger
             || config.http != old.config.http
         {
-            return Err("data, [spool] and [http] cannot change while the server runs; restart it".to_owned());
+            return Err("data, [spool], [ledger] and [http] cannot change while the server runs; restart it"
+                .to_owned());
         }
         if config.log.format != old.config.log.format || config.log.level != old.config.log.level {
             return Err("log.format and log.level cannot change while the server runs; restart it".to_owned());
@@ -324,8 +337,15 @@ impl Core {
             fresh.push((listener.address.clone(), socket));
         }
         // From here on nothing can fail but the threads of the runner.
-        let runner = start_runner(&config, &shared.spool, Arc::clone(&agent), shared.clock, &shared.metrics)
-            .map_err(|error| error.to_string())?;
+        let runner = start_runner(
+            &config,
+            &shared.spool,
+            Arc::clone(&agent),
+            shared.clock,
+            &shared.metrics,
+            shared.records.as_ref(),
+        )
+        .map_err(|error| error.to_string())?;
         let old_runner = match &mut *self.runner.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(current) => mem::replace(current, runner),
             None => return Err("the server is stopping".to_owned()),
@@ -402,15 +422,52 @@ pub fn open_spool(config: &Config) -> Result<DiskSpool, StartError> {
     Ok(spool)
 }
 
+/// The ledger, unless it is switched off. What is wrong with its file never keeps the server from starting:
+/// health, metrics and log tell of it.
+fn start_ledger(config: &Config, clock: Clock) -> Result<Option<Arc<Records>>, StartError> {
+    if !config.ledger.enabled {
+        return Ok(None);
+    }
+    let mut settings = Settings::new(config.ledger_file());
+    settings.keep_for = config.ledger.keep;
+    settings.keep_octets = config.ledger.size;
+    let ledger = Ledger::start(&settings).map_err(StartError::System)?;
+    Ok(Some(Arc::new(Records::new(ledger, clock))))
+}
+
+/// Tells the log when the ledger breaks and when it works again.
+async fn watch_ledger(records: Arc<Records>) {
+    let (mut told, mut dropped) = (State::Starting, 0);
+    loop {
+        tokio::time::sleep(LEDGER_WATCH).await;
+        let health = records.ledger.health();
+        if health.state != told || health.dropped != dropped {
+            if health.state == State::Broken {
+                error!(
+                    why = %health.message, dropped = health.dropped,
+                    "the ledger cannot be written; mail goes on, without a record of it"
+                );
+            } else if told == State::Broken {
+                info!(dropped = health.dropped, "the ledger works again");
+            } else if health.dropped != dropped {
+                warn!(dropped = health.dropped, "the ledger is too slow; records were dropped");
+            }
+        }
+        (told, dropped) = (health.state, health.dropped);
+    }
+}
+
 fn start_runner(
     config: &Config,
     spool: &Arc<DiskSpool>,
     agent: Arc<postroad_delivery::agent::maildir::MaildirAgent>,
     clock: Clock,
     metrics: &Arc<Metrics>,
+    records: Option<&Arc<Records>>,
 ) -> Result<Runner, StartError> {
     let narrator = Arc::new(Narrator {
         metrics: Arc::clone(metrics),
+        records: records.cloned(),
         addresses: Addresses::of(&config.log),
         spool: config.data.join("spool"),
     });

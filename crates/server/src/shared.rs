@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ListenAddress, Listener, ListenerKind, ListenerTls};
 use crate::connections::Connections;
 use crate::metrics::Metrics;
+use crate::record::Records;
 use crate::tls::Tls;
 use postroad_delivery::agent::maildir::Promise;
 use postroad_delivery::directory::Directory;
@@ -32,6 +33,8 @@ pub(crate) struct Shared<S> {
     pub(crate) spool: Arc<S>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) connections: Arc<Connections>,
+    /// The ledger, unless it is switched off.
+    pub(crate) records: Option<Arc<Records>>,
     /// Octets of content that sessions and drafts hold in memory.
     pub(crate) in_flight: AtomicUsize,
     active: RwLock<Arc<Active>>,
@@ -56,12 +59,19 @@ pub(crate) struct ListenerSettings {
 }
 
 impl<S: Spool> Shared<S> {
-    pub(crate) fn new(clock: Clock, spool: Arc<S>, metrics: Arc<Metrics>, active: Active) -> Self {
+    pub(crate) fn new(
+        clock: Clock,
+        spool: Arc<S>,
+        metrics: Arc<Metrics>,
+        records: Option<Arc<Records>>,
+        active: Active,
+    ) -> Self {
         Self {
             clock,
             spool,
             metrics,
             connections: Arc::default(),
+            records,
             in_flight: AtomicUsize::new(0),
             active: RwLock::new(Arc::new(active)),
         }
@@ -88,6 +98,11 @@ impl<S: Spool> Shared<S> {
 }
 
 impl ListenerSettings {
+    /// What is spoken here, for records.
+    pub(crate) fn protocol(&self) -> &'static str {
+        if self.plain.protocol == Protocol::Lmtp { "lmtp" } else { "smtp" }
+    }
+
     pub(crate) fn new(config: &Config, listener: &Listener) -> Self {
         let limits = &listener.limits;
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
@@ -97,6 +112,7 @@ impl ListenerSettings {
             crate::config::Judgement::Refuse => Rule::Refuse,
         };
         let mut offer = Offer::new(config.hostname.to_string());
+        offer.record = config.ledger.enabled;
         offer.protocol = match listener.kind {
             ListenerKind::Mx => Protocol::Smtp,
             ListenerKind::Lmtp => Protocol::Lmtp,

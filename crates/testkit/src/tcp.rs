@@ -90,6 +90,9 @@ impl<'a> Player<'a> {
             let more = line.as_bytes().get(3) == Some(&b'-') && lines.len() < 100;
             lines.push(line);
             if !more {
+                if let Some(last) = lines.last_mut() {
+                    last.truncate(without_reference(last).len());
+                }
                 return Ok(lines);
             }
         }
@@ -118,5 +121,15 @@ impl<'a> Player<'a> {
             Ok(line) if !line.starts_with("421") => Err(format!("the server said more: {line}")),
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+}
+
+/// A refusal without the reference that a server with a ledger puts at its end: it is another each time.
+pub fn without_reference(line: &str) -> &str {
+    let refusal = line.starts_with('4') || line.starts_with('5');
+    let cut = line.rsplit_once(" (ref ").filter(|(_, tail)| tail.len() == 10 && tail.ends_with(')'));
+    match cut {
+        Some((text, _)) if refusal => text,
+        _ => line,
     }
 }

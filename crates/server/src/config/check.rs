@@ -2,7 +2,8 @@
 
 use super::files::Files;
 use super::keys::{
-    Content, Delivery, Http, Limits, ListenerKeys, Log, SECTIONS, SessionLimits, SpoolKeys, TlsKeys, Top,
+    Content, Delivery, Http, LedgerKeys, Limits, ListenerKeys, Log, SECTIONS, SessionLimits, SpoolKeys,
+    TlsKeys, Top,
 };
 use super::problem::Origin;
 use super::raw::{Item, Node, Table};
@@ -62,6 +63,7 @@ pub(super) fn check(tree: &Table, whole: &Origin, files: &dyn Files, reader: &mu
     let content = plain!(Content);
     let delivery = plain!(Delivery);
     let spool = plain!(SpoolKeys);
+    let ledger = plain!(LedgerKeys);
     let http = plain!(Http);
     let log = plain!(Log);
 
@@ -93,6 +95,7 @@ pub(super) fn check(tree: &Table, whole: &Origin, files: &dyn Files, reader: &mu
         domains,
         delivery: delivery?,
         spool: spool?,
+        ledger: ledger?,
         http: http?,
         log: log?,
     })

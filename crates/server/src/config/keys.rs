@@ -28,7 +28,7 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// All sections in the order of the manual.
-pub(super) static SECTIONS: [&Section; 11] = [
+pub(super) static SECTIONS: [&Section; 12] = [
     &Top::SECTION,
     &ListenerKeys::SECTION,
     &TlsKeys::SECTION,
@@ -38,6 +38,7 @@ pub(super) static SECTIONS: [&Section; 11] = [
     &Content::SECTION,
     &Delivery::SECTION,
     &SpoolKeys::SECTION,
+    &LedgerKeys::SECTION,
     &Http::SECTION,
     &Log::SECTION,
 ];
@@ -236,6 +237,21 @@ section! {
         /// Milliseconds that each flush takes longer than the disk needs: for measuring how the server
         /// does on a slow disk. Leave it at 0 everywhere else.
         flush_delay_ms: u64 as Number<0, 10_000> = 0;
+    }
+}
+
+section! {
+    /// The ledger: a record of each session and message, which `postroad explain` and `postroad trace`
+    /// read. It holds addresses, never content or passwords; only the server's user can read it.
+    pub struct LedgerKeys = "ledger" {
+        /// Keep it, and give each refusal a reference such as `(ref K7Q2-9F4M)`.
+        enabled: bool as Flag = true;
+        /// Its file. Empty: `ledger/ledger.db` in the data directory.
+        path: PathBuf as Paths = "";
+        /// How long records are kept.
+        keep: Duration as Span<{ HOUR }, { 3650 * DAY }> = "14d";
+        /// The most that it may take on disk; the oldest records go first.
+        size: u64 as Bytes<{ 16 * MIB }, { 1024 * TIB }> = "1GiB";
     }
 }
 

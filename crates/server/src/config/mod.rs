@@ -22,7 +22,7 @@ mod value;
 mod words;
 mod write;
 
-pub use keys::{Content, Delivery, Http, Limits, Log, SessionLimits, SpoolKeys};
+pub use keys::{Content, Delivery, Http, LedgerKeys, Limits, Log, SessionLimits, SpoolKeys};
 pub use problem::{Origin, Problem};
 pub use section::{Key, Section, Setting, Settings};
 pub use types::{

@@ -4,7 +4,7 @@
 //! means that something is switched off, never that a default is to be used. The sections that need
 //! no more than their own checks ([`Limits`], [`Delivery`], …) are defined in the table of keys.
 
-use super::keys::{Content, Delivery, Http, Limits, Log, SessionLimits, SpoolKeys};
+use super::keys::{Content, Delivery, Http, LedgerKeys, Limits, Log, SessionLimits, SpoolKeys};
 use super::words::{BareNewline, ListenerKind, Pregreet, TlsVersion};
 use postroad_delivery::route::Template;
 use postroad_proto::addr::{Domain, Mailbox};
@@ -39,6 +39,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// The spool.
     pub spool: SpoolKeys,
+    /// The record of sessions and messages.
+    pub ledger: LedgerKeys,
     /// Metrics and health.
     pub http: Http,
     /// The log.
@@ -49,6 +51,15 @@ impl Config {
     /// The socket through which `queue`, `reload` and the like speak with the server.
     pub fn control_socket(&self) -> PathBuf {
         self.data.join("control.sock")
+    }
+
+    /// The file of the ledger.
+    pub fn ledger_file(&self) -> PathBuf {
+        if self.ledger.path.as_os_str().is_empty() {
+            self.data.join("ledger").join("ledger.db")
+        } else {
+            self.ledger.path.clone()
+        }
     }
 }
 
