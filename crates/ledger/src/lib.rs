@@ -6,13 +6,14 @@
 //! [`Reference`], address, message-id and more, also while the server runs.
 //!
 //! ```
-//! use postroad_ledger::{Ledger, Origin, References, SessionLog, Settings};
+//! use postroad_ledger::{Ledger, Origin, Reader, References, SessionLog, Settings};
 //! use postroad_proto::reply::{Reply, ReplyId};
 //! use postroad_proto::time::{Tick, UnixTime};
 //! use std::time::Duration;
 //!
 //! let folder = tempfile::tempdir()?;
-//! let ledger = Ledger::start(&Settings::new(folder.path().join("ledger.db")))?;
+//! let path = folder.path().join("ledger.db");
+//! let ledger = Ledger::start(&Settings::new(&path))?;
 //! let references = References::default();
 //!
 //! let (started, began) = (UnixTime(1_795_327_384_000), Tick::default());
@@ -25,18 +26,28 @@
 //!     ledger.submit(chunk);
 //! }
 //! assert!(ledger.flush(Duration::from_secs(10)));
+//!
+//! let reader = Reader::open(&path)?;
+//! let record = reader.find(reference)?.ok_or("not found")?;
+//! assert_eq!((record.events.len(), record.asked), (2, Some(1)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod event;
+mod query;
 mod queue;
 mod reference;
+mod search;
 mod session;
 mod store;
+mod summary;
 mod terms;
 mod wire;
 
 pub use event::{Event, Events, Kept, Outcome, Side, decode, encode};
+pub use query::{AddressPattern, BadPattern, CodePattern, Network, Query};
 pub use queue::{Health, Ledger, Settings, State};
 pub use reference::{NotAReference, Reference, References};
+pub use search::{Page, Position, ReadError, Reader, Record, survey};
 pub use session::{Chunk, Origin, SessionLog};
+pub use summary::{Happening, Summary};

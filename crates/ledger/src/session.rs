@@ -245,6 +245,16 @@ pub(crate) enum Source<'a> {
     Delivery,
 }
 
+impl Source<'_> {
+    /// The same with nothing borrowed.
+    pub(crate) fn to_owned(self) -> Origin {
+        match self {
+            Self::Session { peer, listener } => Origin::Session { peer, listener: listener.into() },
+            Self::Delivery => Origin::Delivery,
+        }
+    }
+}
+
 impl<'a> Header<'a> {
     /// Takes a chunk apart; nothing if it is none.
     pub(crate) fn parse(chunk: &'a [u8]) -> Option<(Self, Events<'a>)> {

@@ -1,7 +1,7 @@
 //! What a block can be searched for, and a filter that says which blocks need not be read.
 //!
-//! A term is a kind and a value: an address in lower case, its domain, an IP address, a message-id, a queue id,
-//! a code, an enhanced code, a reference. Only its hash is kept. The hash and the filter lie on disk, so that
+//! A term is a kind and a value: an address in lower case, its domain, an IP address, a message-id, a queue
+//! id, the code, enhanced code and reference of a refusal. Only its hash is kept. The hash and the filter lie on disk, so that
 //! they may not change without a new schema.
 
 use crate::event::Event;
@@ -210,7 +210,7 @@ pub(crate) fn chunk_terms(chunk: &[u8], found: &mut dyn FnMut(Term<'_>)) {
                     found_address(address, found);
                 }
             }
-            Event::Reply { code, enhanced, reference, .. } => {
+            Event::Reply { code, enhanced, reference, .. } if code >= 400 => {
                 found(Term::Code(code));
                 enhanced.into_iter().for_each(|code| found(Term::Enhanced(code)));
                 reference.into_iter().for_each(|reference| found(Term::Reference(reference)));
