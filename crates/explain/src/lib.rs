@@ -8,3 +8,4 @@ pub mod compare;
 pub mod list;
 pub mod page;
 pub mod render;
+pub mod story;

@@ -41,6 +41,7 @@ enum Command {
     Explain(commands::explain::Args),
     Compare(commands::codes::CompareArgs),
     Codes(commands::codes::CodesArgs),
+    Trace(commands::trace::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Config(command) => commands::config::run(&command),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Compare(args) => commands::codes::run_compare(&args),
+        Command::Trace(args) => commands::trace::run(&args),
         Command::Codes(args) => commands::codes::run_codes(&args),
         Command::Send(args) => return commands::send::run(args),
     }

@@ -59,6 +59,28 @@ impl UnixTime {
         Rfc3339(self)
     }
 
+    /// Reads what [`Self::rfc3339`] writes, or a date alone, which is its beginning; years 1970 to 9999.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        const LENGTHS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        let (date, time) =
+            text.split_once('T').map_or((text, "00:00:00"), |(d, t)| (d, t.strip_suffix('Z').unwrap_or("")));
+        let [year, month, day] = three(date, '-', [4, 2, 2])?;
+        let [hour, minute, second] = three(time, ':', [2, 2, 2])?;
+        let leap =
+            |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let length = |year, month: u64| {
+            let days = usize::try_from(month).ok().and_then(|at| LENGTHS.get(at.wrapping_sub(1)))?;
+            Some(days + u64::from(month == 2 && leap(year)))
+        };
+        if year < 1970 || day == 0 || day > length(year, month)? || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let years: u64 = (1970..year).map(|year| 365 + u64::from(leap(year))).sum();
+        let months: u64 = (1..month).filter_map(|month| length(year, month)).sum();
+        let days = years + months + day - 1;
+        Some(Self(1000 * (86_400 * days + 3600 * hour + 60 * minute + second)))
+    }
+
     fn civil(self) -> Civil {
         // Days to civil date after Howard Hinnant's public-domain algorithm; exact for all of u64's range we use.
         let secs = self.secs();
@@ -78,6 +100,19 @@ impl UnixTime {
             second_of_day: secs % 86_400,
         }
     }
+}
+
+/// Three numbers of so many digits.
+fn three(text: &str, between: char, digits: [usize; 3]) -> Option<[u64; 3]> {
+    let mut parts = text.split(between);
+    let mut next = |digits: usize| {
+        let part = parts.next()?;
+        let fits = part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
+        if fits { part.parse().ok() } else { None }
+    };
+    let [a, b, c] = digits;
+    let numbers = [next(a)?, next(b)?, next(c)?];
+    if parts.next().is_some() { None } else { Some(numbers) }
 }
 
 struct Civil {
@@ -151,6 +186,21 @@ mod tests {
             let time = UnixTime(secs * 1000);
             assert_eq!(time.rfc5322().to_string(), mail);
             assert_eq!(time.rfc3339().to_string(), iso);
+            assert_eq!(UnixTime::parse_rfc3339(iso), Some(time));
+        }
+        assert_eq!(UnixTime::parse_rfc3339("2000-02-29"), Some(UnixTime(951_782_400_000)));
+        for bad in [
+            "",
+            "2001-02-29",
+            "1969-12-31",
+            "2000-13-01",
+            "2000-00-01",
+            "2000-01-01T24:00:00Z",
+            "2000-1-1",
+            "2000-01-01T00:00:00",
+            "2000-01-01T00:00:00Z2",
+        ] {
+            assert_eq!(UnixTime::parse_rfc3339(bad), None, "{bad}");
         }
     }
 }
