@@ -92,17 +92,50 @@ fn basic(language: &Language, facts: &'static Basic, entry: &Entry) -> Page {
     page
 }
 
+/// The page of a row of the enhanced codes, by its key: also of one that stands for a range of codes.
+pub(crate) fn row_page(language: &Language, key: &str) -> Page {
+    let first = key.split(" / ").next().unwrap_or(key);
+    let asked = first.split_once('-').map_or(first, |(low, _)| low);
+    let row = facts::enhanced().iter().find(|row| row.code == key);
+    match (row, Asked::parse(asked)) {
+        (Some(row), Some(asked @ Asked::Enhanced(class, subject, _))) if !row.is_registered() => {
+            of_rows(language, &[row], key, asked, (class, subject))
+        }
+        (_, Some(asked)) => page(language, asked),
+        (_, None) => page(language, Asked::Basic(0)),
+    }
+}
+
+/// The row that a code leads to: the registry's where it has one.
+pub(crate) fn row_of(code: &str) -> Option<&'static str> {
+    if let Some(row) = facts::enhanced().iter().find(|row| row.code == code) {
+        return Some(row.code);
+    }
+    let Some(Asked::Enhanced(Some(class), subject, detail)) = Asked::parse(code) else { return None };
+    facts::enhanced_code(class, subject, detail).first().map(|row| row.code)
+}
+
 fn enhanced(language: &Language, asked: Asked, class: Option<u16>, subject: u16, detail: u16) -> Page {
     let rows: Vec<&'static Enhanced> = match class {
         Some(class) => facts::enhanced_code(class, subject, detail),
         // Without a class, the registry's own row, which is written so.
         None => facts::enhanced().iter().filter(|row| row.code == asked.to_string()).collect(),
     };
+    of_rows(language, &rows, &asked.to_string(), asked, (class, subject))
+}
+
+fn of_rows(
+    language: &Language,
+    rows: &[&'static Enhanced],
+    shown: &str,
+    asked: Asked,
+    (class, subject): (Option<u16>, u16),
+) -> Page {
     let mut told = rows.iter().filter_map(|row| Some((*row, language.enhanced(row.code)?)));
     let Some((first, entry)) = told.next() else { return unregistered(language, asked, class, subject) };
-    let mut page = titled(language, &asked.to_string(), entry);
+    let mut page = titled(language, shown, entry);
     page.datum("kind", "enhanced");
-    page.datum("code", asked.to_string());
+    page.datum("code", shown);
     page.datum("registered", first.is_registered());
     page.datum("rows", rows.iter().map(|row| row_data(row)).collect::<Vec<_>>());
     page.fact("official", language.word("fact.official"), first.name.trim_matches(['(', ')']));

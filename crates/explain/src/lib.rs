@@ -8,4 +8,5 @@ pub mod compare;
 pub mod list;
 pub mod page;
 pub mod render;
+pub mod site;
 pub mod story;

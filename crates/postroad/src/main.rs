@@ -42,6 +42,7 @@ enum Command {
     Compare(commands::codes::CompareArgs),
     Codes(commands::codes::CodesArgs),
     Trace(commands::trace::Args),
+    Reference(commands::reference::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Config(command) => commands::config::run(&command),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Compare(args) => commands::codes::run_compare(&args),
+        Command::Reference(args) => commands::reference::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
         Command::Codes(args) => commands::codes::run_codes(&args),
         Command::Send(args) => return commands::send::run(args),

@@ -5,6 +5,7 @@ mod json;
 mod markdown;
 mod text;
 
+pub(crate) use html::STYLE;
 pub use html::{document, escape, fragment};
 pub use json::json;
 pub use markdown::markdown;

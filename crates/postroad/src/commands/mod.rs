@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod queue;
+pub(crate) mod reference;
 pub(crate) mod reload;
 pub(crate) mod send;
 pub(crate) mod serve;
