@@ -1,9 +1,9 @@
 //! All codes, or those that speak of a word.
 
-use crate::code::{basic_link, enhanced_row_link, slug};
-use crate::page::{Block, Page};
-use postroad_reference::facts;
-use postroad_reference::language::{Entry, Language};
+use crate::code::{basic_link, enhanced_row_link, topic_text};
+use crate::page::{Block, Link, Page, Target};
+use postroad_reference::facts::{self, Basic, Class, Standing};
+use postroad_reference::language::{Entry, Kind, Language};
 use serde_json::{Value, json};
 
 /// The codes whose number, names or texts hold every word of `search`; all codes if there is none.
@@ -59,17 +59,28 @@ pub fn page(language: &Language, search: Option<&str>) -> Page {
 /// The page that leads to all others: every code, then the pairs that people confuse.
 pub fn contents(language: &Language) -> Page {
     let mut page = Page::new(language.tag(), language.word("list.title"));
-    let basic = facts::basics().iter().map(|row| basic_link(language, row.code)).collect();
-    page.section("basic", language.word("list.basic"), vec![Block::Links(basic)]);
+    for class in [Class::Completion, Class::Intermediate, Class::Transient, Class::Permanent] {
+        let key = class.key();
+        let name = topic_text(language, Kind::Class, key, |topic| &topic.name);
+        let title = language.say("list.class", &[("class", &format!("{key}yz")), ("name", &name)]);
+        let of_class = |row: &&Basic| row.class == class && row.standing == Standing::Standard;
+        page.section(format!("class-{key}"), title, vec![Block::Links(links(language, of_class))]);
+    }
+    let others = links(language, |row| row.standing != Standing::Standard);
+    page.section("other", language.word("list.other"), vec![Block::Links(others)]);
     let enhanced = facts::enhanced().iter().map(|row| enhanced_row_link(language, row)).collect();
     page.section("enhanced", language.word("list.enhanced"), vec![Block::Links(enhanced)]);
     let pairs = Language::pairs().filter_map(|key| {
         let (low, high) = key.split_once('-')?;
         let text = language.say("compare.heading", &[("a", low), ("b", high)]);
-        Some(crate::page::Link { target: crate::page::Target::Pair(key.to_owned()), text })
+        Some(Link { target: Target::Pair(key.to_owned()), text })
     });
     page.section("pairs", language.word("list.pairs"), vec![Block::Links(pairs.collect())]);
     page
+}
+
+fn links(language: &Language, wanted: impl Fn(&&Basic) -> bool) -> Vec<Link> {
+    facts::basics().iter().filter(wanted).map(|row| basic_link(language, row.code)).collect()
 }
 
 fn datum(code: &str, kind: &str, entry: &Entry, more: Value) -> Value {
@@ -106,9 +117,4 @@ fn folded(text: &str) -> String {
         other => other,
     };
     text.to_lowercase().chars().map(plain).collect()
-}
-
-/// A name for files and anchors.
-pub fn name(code: &str) -> String {
-    slug(code)
 }
