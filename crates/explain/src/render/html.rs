@@ -112,7 +112,10 @@ fn block(out: &mut String, block: &Block, href: &dyn Fn(&Target) -> Option<Strin
 
 fn anchor(link: &Link, href: &dyn Fn(&Target) -> Option<String>) -> String {
     match href(&link.target) {
-        Some(address) => format!("<a href=\"{}\">{}</a>", escape(&address), inline(&link.text)),
+        // A name that cites an RFC must not become a link inside the link.
+        Some(address) => {
+            format!("<a href=\"{}\">{}</a>", escape(&address), escape(&link.text.replace('`', "")))
+        }
         None => inline(&link.text),
     }
 }

@@ -97,7 +97,7 @@ fn home(language: &'static Language) -> File {
     let mut page = list::contents(language);
     page.lead.push_str(language.word("site.intro"));
     let place = Place { language, path: "index.html".into(), up: "" };
-    let article = fragment(&page, &|target| Some(place.to(target)));
+    let article = fragment(&page, &|target| place.to(target));
     // The heading stays first; then the way to any comparison; then the lists.
     let (top, lists) = article.split_once("<section").unwrap_or((&article, ""));
     let lists = if lists.is_empty() { String::new() } else { format!("<section{lists}") };
@@ -147,7 +147,7 @@ fn file(language: &'static Language, page: &Page, target: &Target) -> File {
     let path = path(target);
     let up = if matches!(target, Target::Pair(_)) { "../" } else { "" };
     let place = Place { language, path, up };
-    let mut article = fragment(page, &|target| Some(place.to(target)));
+    let mut article = fragment(page, &|target| place.to(target));
     if let Target::Basic(code) = target {
         article.push_str(&comparisons(&place, *code));
     }
@@ -160,7 +160,11 @@ fn comparisons(place: &Place, code: u16) -> String {
     let mut out = format!("<details class=\"more\">\n<summary>{}</summary>\n<p>\n", escape(&title));
     for other in facts::basics().iter().map(|row| row.code).filter(|other| *other != code) {
         let target = compare::target(Asked::Basic(code), Asked::Basic(other));
-        _ = writeln!(out, "<a href=\"{}\">{code} / {other}</a>", escape(&place.to(&target)));
+        _ = writeln!(
+            out,
+            "<a href=\"{}\">{code} / {other}</a>",
+            escape(&place.to(&target).unwrap_or_default())
+        );
     }
     out.push_str("</p>\n</details>\n");
     out
@@ -184,15 +188,14 @@ struct Place {
 }
 
 impl Place {
-    fn to(&self, target: &Target) -> String {
-        // An enhanced code that a text names leads to the row that speaks of it.
+    /// The address of a page; of a code that no row speaks of there is none.
+    fn to(&self, target: &Target) -> Option<String> {
         let target = match target {
-            Target::Enhanced(key) => {
-                code::row_of(key).map_or_else(|| target.clone(), |row| Target::Enhanced(row.to_owned()))
-            }
+            // An enhanced code that a text names leads to the row that speaks of it.
+            Target::Enhanced(key) => Target::Enhanced(code::row_of(key)?.to_owned()),
             Target::Basic(_) | Target::Pair(_) => target.clone(),
         };
-        format!("{}{}", self.up, path(&target))
+        Some(format!("{}{}", self.up, path(&target)))
     }
 
     fn full_path(&self) -> String {
