@@ -13,6 +13,7 @@ pub mod serve;
 pub mod smtp;
 pub mod targets;
 pub mod tidy;
+pub mod translations;
 pub mod walls;
 
 use std::io;

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use xtask::{crash, fuzz, hostile, tidy, walls};
+use xtask::{crash, fuzz, hostile, tidy, translations, walls};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The project's own tools")]
@@ -20,6 +20,12 @@ enum What {
     Walls,
     /// Checks house rules about files and words.
     Tidy,
+    /// Shows how whole the reference is in each language, and what is missing or stale.
+    Translations {
+        /// Note in this language that its texts follow the English of today.
+        #[arg(long, value_name = "LANG")]
+        mark: Option<String>,
+    },
     /// Fuzzes, guided by coverage, on the stable toolchain.
     Fuzz {
         /// Seconds for each target.
@@ -71,6 +77,15 @@ fn run(what: What) -> io::Result<bool> {
     match what {
         What::Walls => Ok(told(&walls::breaches()?)),
         What::Tidy => Ok(told(&tidy::offences()?)),
+        What::Translations { mark: Some(tag) } => {
+            let changed = translations::mark(&tag)?;
+            eprintln!("{changed} marks written");
+            Ok(true)
+        }
+        What::Translations { mark: None } => {
+            eprint!("{}", translations::coverage());
+            Ok(told(&translations::faults()))
+        }
         What::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds).map(|()| true),
         What::Crash { kills, sessions, seed, binary } => {
             let binary = built(binary)?;

@@ -1,8 +1,8 @@
 //! Whether the texts are whole: what a translation lacks, what in it is stale, what is left in English,
 //! and what contradicts the facts.
 //!
-//! Used by the tests of this crate, by the table of `postroad codes --coverage`, and by
-//! `cargo xtask translations`, which marks a translated entry as following the English of today.
+//! Used by the tests of this crate and by `cargo xtask translations`, which shows a table and marks a
+//! translated entry as following the English of today.
 
 use crate::facts;
 use crate::language::{Entry, KINDS, Kind, Language, Pair, Topic, parse};
@@ -120,7 +120,8 @@ pub fn unlike_english(language: &Language) -> Vec<String> {
     for (key, part) in parts(language) {
         let Some(english) = source.get(&key) else { continue };
         for (want, have) in english.strings.iter().zip(&part.strings) {
-            let (want_marks, have_marks) = (marks(want), marks(have));
+            let with_literals = |text: &str| [marks(text), literals(text)].concat();
+            let (want_marks, have_marks) = (with_literals(want), with_literals(have));
             if want_marks != have_marks {
                 let lost: Vec<_> = want_marks.iter().filter(|mark| !have_marks.contains(mark)).collect();
                 let new: Vec<_> = have_marks.iter().filter(|mark| !want_marks.contains(mark)).collect();
@@ -252,6 +253,15 @@ fn marks(text: &str) -> Vec<String> {
         .filter(|word| is_mark(word))
         .map(str::to_owned)
         .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Wire text, which is the same in every language.
+fn literals(text: &str) -> Vec<String> {
+    let mut found: Vec<String> =
+        text.split('`').skip(1).step_by(2).map(|literal| format!("`{literal}`")).collect();
     found.sort();
     found.dedup();
     found
