@@ -207,6 +207,10 @@ impl Writer {
                 }
                 Err(trouble) => self.tell(State::Broken, trouble.message),
             }
+            if stop {
+                // Closing the file is a part of the end: whoever waits for that may then do with it what they want.
+                self.store = None;
+            }
             let mut queue = lock(&self.shared.queue);
             (queue.answered, queue.written) = (asked, written);
             self.shared.done.notify_all();

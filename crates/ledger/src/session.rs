@@ -226,6 +226,11 @@ impl Chunk {
     pub fn octets(&self) -> &[u8] {
         &self.0
     }
+
+    /// What it tells, with the milliseconds since the session began.
+    pub fn events(&self) -> Events<'_> {
+        Header::parse(&self.0).map_or_else(|| decode(&[]), |(_, events)| events)
+    }
 }
 
 /// The header of a chunk, and where its events are.

@@ -8,8 +8,7 @@ use crate::terms::{Filter, Terms};
 use postroad_proto::time::UnixTime;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use std::fs;
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ const REMOVED_AT_ONCE: u32 = 256;
 /// Free pages that are given back in one go.
 const GIVEN_BACK_AT_ONCE: u32 = 256;
 /// Larger than most file systems' blocks: records are read and written in long runs.
-const PAGE: u64 = 8192;
+const PAGE: u64 = 16384;
 /// The first octets of every `SQLite` file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -88,17 +87,22 @@ pub(crate) struct Retention {
 #[derive(Debug)]
 pub(crate) struct Store {
     connection: Connection,
+    /// The same file, to look at what `SQLite` does not. Closed after the connection and never before: closing any
+    /// handle of a file gives up this process's locks on it.
+    file: fs::File,
     path: PathBuf,
     /// Device and inode of the file that is open.
     identity: (u64, u64),
     retention: Retention,
     terms: Terms,
+    /// Where blocks are compressed; kept, for it is as large as a block.
+    packed: Vec<u8>,
 }
 
 impl Store {
     /// Opens the file, or makes it and its directory, readable by the owner alone.
     pub(crate) fn open(path: &Path, retention: Retention) -> Result<Self, Trouble> {
-        prepare(path)?;
+        let file = prepare(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
@@ -128,7 +132,15 @@ impl Store {
         ))?;
         connection.prepare("SELECT id, first_ms, last_ms, records, size, filter, data FROM blocks")?;
         let identity = identity(path)?;
-        Ok(Self { connection, path: path.to_owned(), identity, retention, terms: Terms::default() })
+        Ok(Self {
+            connection,
+            file,
+            path: path.to_owned(),
+            identity,
+            retention,
+            terms: Terms::default(),
+            packed: Vec::new(),
+        })
     }
 
     /// Writes chunks, each with its length before it, as blocks of about `block` octets; then removes what is
@@ -144,22 +156,32 @@ impl Store {
             let mut rest = framed;
             while !rest.is_empty() {
                 let (taken, span) = self.terms.gather(rest, block);
+                if taken == 0 {
+                    break;
+                }
                 let (run, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
                 rest = after;
                 let filter = Filter::of(self.terms.hashes());
+                let room = lz4_flex::block::get_maximum_output_size(run.len());
+                if self.packed.len() < room {
+                    self.packed.resize(room, 0);
+                }
+                let packed = lz4_flex::block::compress_into(run, &mut self.packed)
+                    .map_err(|error| Trouble::new(Kind::Other, error.to_string()))?;
                 insert.execute(params![
                     column(span.first.0),
                     column(span.last.0),
                     column(span.chunks),
                     column(run.len() as u64),
                     filter.octets(),
-                    lz4_flex::block::compress(run),
+                    self.packed.get(..packed).unwrap_or_default(),
                 ])?;
                 latest = latest.max(span.last);
             }
         }
+        // In the same transaction: what is written must not be told as a failure and written again.
+        retain(&transaction, self.retention, latest)?;
         transaction.commit()?;
-        self.retain(latest)?;
         Ok(latest)
     }
 
@@ -170,45 +192,45 @@ impl Store {
             return Err(gone());
         }
         let mut start = [0; 16];
-        let read = fs::File::open(&self.path).and_then(|mut file| file.read_exact(&mut start));
-        if read.is_err() || start != *MAGIC {
+        if self.file.read_exact_at(&mut start, 0).is_err() || start != *MAGIC {
             return Err(Trouble::new(Kind::Corrupt, "the file was overwritten"));
         }
         Ok(())
     }
+}
 
-    fn retain(&self, now: UnixTime) -> Result<(), Trouble> {
-        let age = u64::try_from(self.retention.age.as_millis()).unwrap_or(u64::MAX);
-        self.connection
+/// Removes what is too old and, where the file is too large, the oldest; gives free pages back.
+fn retain(connection: &Connection, retention: Retention, now: UnixTime) -> Result<(), Trouble> {
+    let age = u64::try_from(retention.age.as_millis()).unwrap_or(u64::MAX);
+    connection
             .prepare("DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE last_ms < ? ORDER BY last_ms LIMIT ?)")?
             .execute(params![column(now.0.saturating_sub(age)), REMOVED_AT_ONCE])?;
-        let limit = self.retention.octets / PAGE;
-        let free = self.pages("freelist_count")?;
-        let used = self.pages("page_count")?.saturating_sub(free);
-        if used > limit {
-            // Compressed data are nearly all there is in the file, so their lengths tell how much goes.
-            let excess = column((used - limit).saturating_mul(PAGE));
-            self.connection
+    let limit = retention.octets / PAGE;
+    let free = pages(connection, "freelist_count")?;
+    let used = pages(connection, "page_count")?.saturating_sub(free);
+    if used > limit {
+        // Compressed data are nearly all there is in the file, so their lengths tell how much goes.
+        let excess = column((used - limit).saturating_mul(PAGE));
+        connection
                 .prepare(
                     "DELETE FROM blocks WHERE id IN (SELECT id FROM (SELECT id,
                          sum(length(data) + length(filter)) OVER (ORDER BY id) - length(data) - length(filter) AS before
                          FROM (SELECT id, data, filter FROM blocks ORDER BY id LIMIT ?)) WHERE before < ?)",
                 )?
                 .execute(params![REMOVED_AT_ONCE, excess])?;
-        }
-        if free > 0 && free.saturating_add(used) > limit || free > used.max(GIVEN_BACK_AT_ONCE.into()) {
-            let mut give_back =
-                self.connection.prepare(&format!("PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE})"))?;
-            let mut rows = give_back.query([])?;
-            while rows.next()?.is_some() {}
-        }
-        Ok(())
     }
+    if free > 0 && free.saturating_add(used) > limit || free > used.max(GIVEN_BACK_AT_ONCE.into()) {
+        let mut give_back =
+            connection.prepare(&format!("PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE})"))?;
+        let mut rows = give_back.query([])?;
+        while rows.next()?.is_some() {}
+    }
+    Ok(())
+}
 
-    fn pages(&self, pragma: &str) -> Result<u64, Trouble> {
-        let count: i64 = self.connection.pragma_query_value(None, pragma, |row| row.get(0))?;
-        Ok(u64::try_from(count).unwrap_or(0))
-    }
+fn pages(connection: &Connection, pragma: &str) -> Result<u64, Trouble> {
+    let count: i64 = connection.pragma_query_value(None, pragma, |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// A number as `SQLite` keeps it.
@@ -217,16 +239,15 @@ pub(crate) fn column(number: u64) -> i64 {
 }
 
 /// Makes the directory and an empty file where there are none. `SQLite` gives its other files the same mode.
-fn prepare(path: &Path) -> Result<(), Trouble> {
+fn prepare(path: &Path) -> Result<fs::File, Trouble> {
     let denied = |what: &Path, error: std::io::Error| {
         Trouble::new(Kind::Other, format!("{} cannot be made or opened ({error})", what.display()))
     };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
-        use std::os::unix::fs::DirBuilderExt;
         fs::DirBuilder::new().mode(0o700).create(folder).map_err(|error| denied(folder, error))?;
     }
     let opened = fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
-    opened.map(drop).map_err(|error| denied(path, error))
+    opened.map_err(|error| denied(path, error))
 }
 
 fn identity(path: &Path) -> Result<(u64, u64), Trouble> {

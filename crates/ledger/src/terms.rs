@@ -57,24 +57,24 @@ impl Term<'_> {
 
 /// Addresses are one whichever case they are written in: nobody has Bob and bob, and who searches rarely knows.
 fn hash_folded(kind: u64, text: &str) -> u64 {
-    let mut folded = [0; 320];
-    match folded.get_mut(..text.len()) {
-        Some(place) if text.is_ascii() => {
-            place.copy_from_slice(text.as_bytes());
-            place.make_ascii_lowercase();
-            hash(kind, place)
-        }
-        _ => hash(kind, text.to_lowercase().as_bytes()),
+    if text.is_ascii() {
+        hash_by(kind, text.as_bytes(), |octet| octet.to_ascii_lowercase())
+    } else {
+        hash(kind, text.to_lowercase().as_bytes())
     }
 }
 
 fn hash(kind: u64, octets: &[u8]) -> u64 {
+    hash_by(kind, octets, |octet| octet)
+}
+
+fn hash_by(kind: u64, octets: &[u8], fold: impl Fn(u8) -> u8) -> u64 {
     let mut state = stir(kind ^ (octets.len() as u64).rotate_left(32));
     let (words, rest) = octets.as_chunks::<8>();
     for word in words {
-        state = stir(state ^ u64::from_le_bytes(*word));
+        state = stir(state ^ u64::from_le_bytes(word.map(&fold)));
     }
-    let last = rest.iter().rev().fold(0, |word, octet| (word << 8) | u64::from(*octet));
+    let last = rest.iter().rev().fold(0, |word, octet| (word << 8) | u64::from(fold(*octet)));
     stir(state ^ last)
 }
 
@@ -198,12 +198,12 @@ pub(crate) fn next_chunk<'a>(framed: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 /// All by which a chunk is to be found.
 pub(crate) fn chunk_terms(chunk: &[u8], found: &mut dyn FnMut(Term<'_>)) {
-    let Some((header, events)) = Header::parse(chunk) else { return };
+    let Some((header, mut events)) = Header::parse(chunk) else { return };
     found(Term::Reference(header.reference));
     if let Source::Session { peer: Some(peer), .. } = header.origin {
         found(Term::Ip(peer.ip().to_canonical()));
     }
-    for (_, event) in events {
+    while let Some(event) = events.next_of_interest() {
         match event {
             Event::Command { line, .. } | Event::Carried { line } => {
                 if let Some((_, address)) = path(&line) {
