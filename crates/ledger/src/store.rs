@@ -291,3 +291,138 @@ fn move_file(from: &Path, to: &Path) -> Result<(), Trouble> {
 fn stuck(path: &Path, error: &std::io::Error) -> Trouble {
     Trouble::new(Kind::Other, format!("{} cannot be moved out of the way ({error})", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::Reference;
+    use crate::search::Reader;
+    use crate::session::{Origin, SessionLog};
+    use crate::{Event, Query};
+    use postroad_proto::time::Tick;
+
+    const START: u64 = 1_795_327_384_000;
+    const DAY: u64 = 24 * 3600;
+
+    /// Chunks of about 60 KiB that do not compress, told at this second.
+    fn framed(second: u64) -> Vec<u8> {
+        let started = UnixTime(START + second * 1000);
+        let mut log =
+            SessionLog::new(Reference::from_bits(second), started, Tick::default(), Origin::Delivery);
+        let mut noise = second;
+        for _ in 0..30 {
+            let text: String = (0..2000)
+                .map(|_| {
+                    noise =
+                        noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    char::from(b' ' + u8::try_from((noise >> 33) % 95).unwrap())
+                })
+                .collect();
+            log.record(Tick::default(), &Event::NotRun { check: "noise".into(), why: text.into() });
+        }
+        let chunk = log.take().unwrap();
+        let mut framed = u32::try_from(chunk.octets().len()).unwrap().to_le_bytes().to_vec();
+        framed.extend_from_slice(chunk.octets());
+        framed
+    }
+
+    fn store(path: &Path, age: Duration, octets: u64) -> Store {
+        Store::open(path, Retention { age, octets }).unwrap()
+    }
+
+    fn seconds(store: &Store) -> Vec<u64> {
+        let mut all = store.connection.prepare("SELECT first_ms FROM blocks ORDER BY id").unwrap();
+        let times = all.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+        times.map(|ms| (u64::try_from(ms.unwrap()).unwrap() - START) / 1000).collect()
+    }
+
+    #[test]
+    fn what_is_too_old_goes_and_its_room_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let mut store = store(&path, Duration::from_secs(14 * DAY), 1 << 30);
+        for number in 0..200 {
+            store.write(&framed(number), 1).unwrap();
+        }
+        let full = pages(&store.connection, "page_count").unwrap();
+        store.write(&framed(14 * DAY + 150), 1).unwrap();
+        let kept: Vec<_> = (150..200).chain([14 * DAY + 150]).collect();
+        assert_eq!(seconds(&store), kept);
+        for later in 1..4 {
+            store.write(&framed(29 * DAY + later), 1).unwrap();
+        }
+        assert_eq!(seconds(&store), [29 * DAY + 1, 29 * DAY + 2, 29 * DAY + 3]);
+        let left = pages(&store.connection, "page_count").unwrap();
+        assert!(left * 2 < full, "{left} pages of {full}");
+    }
+
+    #[test]
+    fn the_oldest_goes_when_the_file_is_too_large() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let limit = 2 << 20;
+        let mut store = store(&path, Duration::from_secs(14 * DAY), limit);
+        for number in 0..200 {
+            store.write(&framed(number), 1).unwrap();
+            let octets = pages(&store.connection, "page_count").unwrap() * PAGE;
+            assert!(octets < limit + 300_000, "{octets} octets");
+        }
+        let kept = seconds(&store);
+        assert_eq!(kept.last(), Some(&199));
+        assert!((20..35).contains(&kept.len()), "{kept:?}");
+        assert!(kept.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{kept:?}");
+        let found = Reader::open(&path).unwrap().find(Reference::from_bits(199)).unwrap();
+        assert_eq!(found.map(|record| record.events.len()), Some(30));
+    }
+
+    #[test]
+    fn a_limit_below_one_block_keeps_nothing_and_harms_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store(&folder.path().join("ledger.db"), Duration::from_secs(DAY), 0);
+        for number in 0..5 {
+            store.write(&framed(number), 1).unwrap();
+        }
+        assert!(seconds(&store).len() <= 1);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_nothing_is_half_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let mut store = store(&path, Duration::from_secs(14 * DAY), 1 << 30);
+        store.write(&framed(0), 1).unwrap();
+        let now = pages(&store.connection, "page_count").unwrap();
+        // To SQLite, no further page is the same as a full disk.
+        let limit = |store: &Store, pages: u64| {
+            store
+                .connection
+                .pragma_update_and_check(None, "max_page_count", column(pages), |_| Ok(()))
+                .unwrap();
+        };
+        limit(&store, now + 5);
+        let two = [framed(1), framed(2)].concat();
+        let trouble = store.write(&two, 1).unwrap_err();
+        assert_eq!(trouble.kind, Kind::Other);
+        assert!(trouble.message.starts_with("the disk is full; make room ("), "{}", trouble.message);
+        assert_eq!(seconds(&store), [0]);
+        limit(&store, 1_000_000);
+        store.write(&two, 1).unwrap();
+        assert_eq!(seconds(&store), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_block_that_cannot_be_read_is_skipped_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let mut store = store(&path, Duration::from_secs(14 * DAY), 1 << 30);
+        for number in 0..4 {
+            store.write(&framed(number), 1).unwrap();
+        }
+        let damage = "UPDATE blocks SET data = zeroblob(9) WHERE id = 2; UPDATE blocks SET size = 1 << 40 WHERE id = 3";
+        store.connection.execute_batch(damage).unwrap();
+        let reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.search(&Query::default()).unwrap().damaged, 2);
+        let found = |bits| reader.find(Reference::from_bits(bits)).unwrap().map(|record| record.events.len());
+        assert_eq!((found(0), found(1), found(2), found(3)), (Some(30), None, None, Some(30)));
+    }
+}

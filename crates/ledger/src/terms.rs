@@ -268,3 +268,46 @@ pub(crate) fn path(line: &str) -> Option<(&'static str, &str)> {
     };
     Some((verb, address))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_holds_all_that_went_in_and_little_else() {
+        let name = |n: u32| format!("user{n}@example.org");
+        let hashes: Vec<_> = (0..5000).map(|n| Term::Address(&name(n)).hash()).collect();
+        let filter = Filter::of(&hashes);
+        assert!(hashes.iter().all(|hash| may_hold(filter.octets(), *hash)));
+        let wrong =
+            (5000..15_000).filter(|n| may_hold(filter.octets(), Term::Address(&name(*n)).hash())).count();
+        assert!(wrong < 200, "{wrong} of 10000");
+        assert!(!may_hold(&[], hashes[0]));
+    }
+
+    #[test]
+    fn a_hash_is_the_same_for_ever() {
+        assert_eq!(Term::Address("Bob@Example.ORG").hash(), Term::Address("bob@example.org").hash());
+        assert_eq!(Term::Address("J\u{dc}rgen@x").hash(), Term::Address("j\u{fc}rgen@x").hash());
+        assert_ne!(Term::MessageId("a").hash(), Term::QueueId("a").hash());
+        // These are on disk.
+        assert_eq!(Term::Address("bob@example.org").hash(), 12_736_034_827_088_959_028);
+        assert_eq!(Term::Code(550).hash(), 388954173680805483);
+    }
+
+    #[test]
+    fn paths_are_found_in_commands() {
+        for (line, wanted) in [
+            ("MAIL FROM:<a@b.example> SIZE=3", Some(("MAIL", "a@b.example"))),
+            ("mail from: <>", Some(("MAIL", ""))),
+            ("RCPT TO:<@x,@y:a@b.example>", Some(("RCPT", "a@b.example"))),
+            ("RCPT TO:<\"x>y\"@b.example> NOTIFY=NEVER", Some(("RCPT", "\"x>y\"@b.example"))),
+            ("RCPT TO:<Postmaster>", Some(("RCPT", "Postmaster"))),
+            ("RCPT TO:a@b.example", None),
+            ("RCPT TO:<a@b.example", None),
+            ("VRFY <a@b.example>", None),
+        ] {
+            assert_eq!(path(line), wanted, "{line}");
+        }
+    }
+}
