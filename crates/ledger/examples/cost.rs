@@ -26,9 +26,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = folder.path().join("ledger.db");
     let each = messages / THREADS;
 
-    let tell_only = across(each, &References::default(), None)?;
+    let tell_only = across(each, &References::default(), None);
     let ledger = Ledger::start(&Settings::new(&path))?;
-    let with_queue = across(each, &References::default(), Some(&ledger))?;
+    let with_queue = across(each, &References::default(), Some(&ledger));
     let written = ledger.flush(Duration::from_mins(1));
     let writer = thread_cpu("ledger")?;
     let health = ledger.health();
@@ -62,7 +62,7 @@ fn queries() -> Result<Vec<(&'static str, Query)>, Box<dyn Error>> {
 }
 
 /// The CPU time in nanoseconds of all threads together.
-fn across(each: u64, references: &References, ledger: Option<&Ledger>) -> Result<u64, Box<dyn Error>> {
+fn across(each: u64, references: &References, ledger: Option<&Ledger>) -> u64 {
     let spent = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -74,7 +74,7 @@ fn across(each: u64, references: &References, ledger: Option<&Ledger>) -> Result
             });
         }
     });
-    Ok(spent.into_inner())
+    spent.into_inner()
 }
 
 fn feed(thread: u64, messages: u64, references: &References, ledger: Option<&Ledger>) {

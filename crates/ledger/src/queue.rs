@@ -132,6 +132,7 @@ impl Ledger {
     }
 
     /// Hands a chunk over. Never waits for the disk; a chunk that has no room is dropped and counted.
+    #[expect(clippy::needless_pass_by_value, reason = "what was submitted is not submitted again")]
     pub fn submit(&self, chunk: Chunk) {
         let octets = chunk.octets();
         let mut queue = lock(&self.shared.queue);

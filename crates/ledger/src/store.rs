@@ -4,7 +4,7 @@
 //! program loses nothing that was written, one of the machine perhaps the last blocks, and neither the file.
 //! Every trouble comes as a [`Trouble`], which says in plain words what is wrong and what to do with the file.
 
-use crate::terms::{Filter, Terms};
+use crate::block::{Packer, SMALL, SMALL_MAX, count_small};
 use postroad_proto::time::UnixTime;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use std::fs;
@@ -24,6 +24,8 @@ const REMOVED_AT_ONCE: u32 = 256;
 const GIVEN_BACK_AT_ONCE: u32 = 256;
 /// Larger than most file systems' blocks: records are read and written in long runs.
 const PAGE: u64 = 16384;
+/// Octets that the file of what is written ahead keeps when it is empty.
+const WAL_KEPT: i64 = 16 << 20;
 /// The first octets of every `SQLite` file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -48,7 +50,7 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 }
@@ -94,9 +96,9 @@ pub(crate) struct Store {
     /// Device and inode of the file that is open.
     identity: (u64, u64),
     retention: Retention,
-    terms: Terms,
-    /// Where blocks are compressed; kept, for it is as large as a block.
-    packed: Vec<u8>,
+    packer: Packer,
+    /// Small blocks in the file.
+    small: u64,
 }
 
 impl Store {
@@ -116,6 +118,8 @@ impl Store {
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // A reader that takes long lets the file beside grow; afterwards it shrinks again.
+        connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT, |_| Ok(()))?;
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE;
              CREATE TABLE IF NOT EXISTS blocks (
@@ -127,10 +131,12 @@ impl Store {
                  filter BLOB NOT NULL,
                  data BLOB NOT NULL);
              CREATE INDEX IF NOT EXISTS blocks_by_time ON blocks (last_ms);
+             CREATE INDEX IF NOT EXISTS small_blocks ON blocks (id) WHERE size < {SMALL};
              PRAGMA user_version = {SCHEMA};
              COMMIT;"
         ))?;
         connection.prepare("SELECT id, first_ms, last_ms, records, size, filter, data FROM blocks")?;
+        let small = count_small(&connection)?;
         let identity = identity(path)?;
         Ok(Self {
             connection,
@@ -138,50 +144,35 @@ impl Store {
             path: path.to_owned(),
             identity,
             retention,
-            terms: Terms::default(),
-            packed: Vec::new(),
+            packer: Packer::default(),
+            small,
         })
     }
 
-    /// Writes chunks, each with its length before it, as blocks of about `block` octets; then removes what is
-    /// too old or too much. Gives the time of the last.
+    /// Writes chunks, each with its length before it, as blocks of about `block` octets; then puts small blocks
+    /// together, and removes what is too old or too much. Gives the time of the last.
     pub(crate) fn write(&mut self, framed: &[u8], block: usize) -> Result<UnixTime, Trouble> {
         self.check_file()?;
         let mut latest = UnixTime(0);
+        let mut small = self.small;
         let transaction = self.connection.transaction()?;
-        {
-            let mut insert = transaction.prepare(
-                "INSERT INTO blocks (first_ms, last_ms, records, size, filter, data) VALUES (?, ?, ?, ?, ?, ?)",
-            )?;
-            let mut rest = framed;
-            while !rest.is_empty() {
-                let (taken, span) = self.terms.gather(rest, block);
-                if taken == 0 {
-                    break;
-                }
-                let (run, after) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
-                rest = after;
-                let filter = Filter::of(self.terms.hashes());
-                let room = lz4_flex::block::get_maximum_output_size(run.len());
-                if self.packed.len() < room {
-                    self.packed.resize(room, 0);
-                }
-                let packed = lz4_flex::block::compress_into(run, &mut self.packed)
-                    .map_err(|error| Trouble::new(Kind::Other, error.to_string()))?;
-                insert.execute(params![
-                    column(span.first.0),
-                    column(span.last.0),
-                    column(span.chunks),
-                    column(run.len() as u64),
-                    filter.octets(),
-                    self.packed.get(..packed).unwrap_or_default(),
-                ])?;
-                latest = latest.max(span.last);
-            }
+        let mut rest = framed;
+        while !rest.is_empty() {
+            let (taken, span) = self.packer.terms.gather(rest, block);
+            let Some((run, after)) = rest.split_at_checked(taken).filter(|_| taken > 0) else { break };
+            rest = after;
+            self.packer.insert(&transaction, None, run, span)?;
+            small += u64::from(run.len() < SMALL);
+            latest = latest.max(span.last);
         }
         // In the same transaction: what is written must not be told as a failure and written again.
+        if small >= SMALL_MAX {
+            self.packer.merge(&transaction)?;
+            small = count_small(&transaction)?;
+        }
         retain(&transaction, self.retention, latest)?;
         transaction.commit()?;
+        self.small = small;
         Ok(latest)
     }
 
@@ -299,6 +290,7 @@ mod tests {
     use crate::search::Reader;
     use crate::session::{Origin, SessionLog};
     use crate::{Event, Query};
+    use postroad_proto::reply::{Reply, ReplyId};
     use postroad_proto::time::Tick;
 
     const START: u64 = 1_795_327_384_000;
@@ -408,6 +400,48 @@ mod tests {
         limit(&store, 1_000_000);
         store.write(&two, 1).unwrap();
         assert_eq!(seconds(&store), [0, 1, 2]);
+    }
+
+    #[test]
+    fn small_blocks_become_large_ones_and_all_is_still_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let mut store = store(&path, Duration::from_secs(14 * DAY), 1 << 30);
+        let one = |second: u64| {
+            let started = UnixTime(START + second * 1000);
+            let mut log =
+                SessionLog::new(Reference::from_bits(second), started, Tick::default(), Origin::Delivery);
+            log.command(Tick::default(), format!("RCPT TO:<user{second}@example.org>").as_bytes());
+            log.reply(Tick::default(), &Reply::of(ReplyId::NoSuchMailbox), None);
+            let chunk = log.take().unwrap();
+            let mut framed = u32::try_from(chunk.octets().len()).unwrap().to_le_bytes().to_vec();
+            framed.extend_from_slice(chunk.octets());
+            framed
+        };
+        let reader = {
+            store.write(&one(0), 1).unwrap();
+            Reader::open(&path).unwrap()
+        };
+        let all = Query::default();
+        let mut position = crate::Position::default();
+        let mut seen = 0;
+        for second in 1..1000 {
+            store.write(&one(second), 1).unwrap();
+            if second % 10 == 0 {
+                let page = reader.follow(&all, position).unwrap();
+                (position, seen) = (page.position, seen + page.lines.len());
+            }
+        }
+        seen += reader.follow(&all, position).unwrap().lines.len();
+        assert_eq!(seen, 1000);
+        assert!(seconds(&store).len() < 150, "{}", seconds(&store).len());
+        for second in 0..1000 {
+            let to = Some(format!("user{second}@example.org").parse().unwrap());
+            let query = Query { to, ..Query::default() };
+            let lines = reader.search(&query).unwrap().lines;
+            assert_eq!(lines.len(), 1);
+            assert_eq!(lines[0].at, UnixTime(START + second * 1000));
+        }
     }
 
     #[test]

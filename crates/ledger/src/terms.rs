@@ -81,8 +81,8 @@ fn hash_by(kind: u64, octets: &[u8], fold: impl Fn(u8) -> u8) -> u64 {
 /// The two halves of a 128-bit product, folded: every bit of the input reaches every bit of the output.
 fn stir(word: u64) -> u64 {
     let product = u128::from(word ^ 0x2D35_8DCC_AA6C_78A5) * 0x8BB8_4B93_962E_ACC9;
-    let [low, high] = [product as u64, (product >> 64) as u64];
-    low ^ high
+    let half = |part: u128| u64::try_from(part & u128::from(u64::MAX)).unwrap_or(0);
+    half(product) ^ half(product >> 64)
 }
 
 /// A Bloom filter over hashes.
@@ -210,15 +210,21 @@ pub(crate) fn chunk_terms(chunk: &[u8], found: &mut dyn FnMut(Term<'_>)) {
                     found_address(address, found);
                 }
             }
-            Event::Reply { code, enhanced, reference, .. } if code >= 400 => {
+            Event::Reply { code, enhanced, reference, .. } => {
                 found(Term::Code(code));
-                enhanced.into_iter().for_each(|code| found(Term::Enhanced(code)));
-                reference.into_iter().for_each(|reference| found(Term::Reference(reference)));
+                if let Some(code) = enhanced {
+                    found(Term::Enhanced(code));
+                }
+                if let Some(reference) = reference {
+                    found(Term::Reference(reference));
+                }
             }
             Event::Message { queue_id, sender, recipients, message_id, .. } => {
                 found(Term::QueueId(&queue_id));
                 found_address(&sender, found);
-                recipients.iter().for_each(|recipient| found_address(recipient, found));
+                for recipient in &recipients {
+                    found_address(recipient, found);
+                }
                 if let Some(id) = message_id {
                     found(Term::MessageId(bare_id(&id)));
                 }
@@ -227,7 +233,17 @@ pub(crate) fn chunk_terms(chunk: &[u8], found: &mut dyn FnMut(Term<'_>)) {
                 found(Term::QueueId(&queue_id));
                 found_address(&recipient, found);
             }
-            _ => {}
+            Event::Opened { .. }
+            | Event::Secured { .. }
+            | Event::Finding { .. }
+            | Event::NotRun { .. }
+            | Event::Verdict { .. }
+            | Event::Content { .. }
+            | Event::Anomaly { .. }
+            | Event::Stall { .. }
+            | Event::Closed { .. }
+            | Event::Dropped { .. }
+            | Event::Unreadable { .. } => {}
         }
     }
 }
@@ -292,7 +308,7 @@ mod tests {
         assert_ne!(Term::MessageId("a").hash(), Term::QueueId("a").hash());
         // These are on disk.
         assert_eq!(Term::Address("bob@example.org").hash(), 12_736_034_827_088_959_028);
-        assert_eq!(Term::Code(550).hash(), 388954173680805483);
+        assert_eq!(Term::Code(550).hash(), 388_954_173_680_805_483);
     }
 
     #[test]

@@ -1,5 +1,11 @@
 //! Whatever is told can be read again, and whatever is read is no danger.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "test"
+)]
 
 use postroad_ledger::{
     Chunk, Event, Kept, Origin, Outcome, Reference, SessionLog, Side, decode, encode, survey,

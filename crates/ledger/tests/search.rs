@@ -1,5 +1,11 @@
 //! Every record can be found again by all that it can be asked for, also while the writer goes on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "test"
+)]
 
 use postroad_ledger::{
     Event, Happening, Ledger, Origin, Outcome, Page, Query, Reader, Reference, References, SessionLog,
@@ -39,7 +45,7 @@ impl World {
     }
 
     fn flush(&self) -> Reader {
-        assert!(self.ledger.flush(Duration::from_secs(60)), "{:?}", self.ledger.health());
+        assert!(self.ledger.flush(Duration::from_mins(1)), "{:?}", self.ledger.health());
         Reader::open(&self.path).unwrap()
     }
 
