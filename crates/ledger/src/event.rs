@@ -92,12 +92,12 @@ events! {
     }
     4 /// We said something. Made by [`SessionLog::reply`](crate::SessionLog::reply).
     Reply {
-        /// The name in the catalogue.
-        name: Cow<'a, str>,
         /// The basic code.
         code: u16,
         /// The enhanced code, where the reply carries one.
         enhanced: Option<EnhancedCode>,
+        /// The name in the catalogue.
+        name: Cow<'a, str>,
         /// The text, where it is not the catalogue's.
         text: Option<Cow<'a, str>>,
         /// What stood at its end as `(ref …)`.
@@ -310,8 +310,36 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
+    /// The next event by which a record can be found. The others are passed over without being read: this is
+    /// done for every event that is written.
+    pub(crate) fn next_of_interest(&mut self) -> Option<Event<'a>> {
+        while let Some((tag, mut body)) = self.next_raw() {
+            let of_interest = match tag {
+                tag::COMMAND => {
+                    let mut peek = body;
+                    let line = u64::take(&mut peek).and_then(|_ms| u64::take(&mut peek)).map(|_length| peek);
+                    // MAIL or RCPT, perhaps behind blanks.
+                    line.and_then(<[u8]>::first).is_some_and(|first| b"mMrR \t".contains(first))
+                }
+                tag::REPLY => {
+                    let mut peek = body;
+                    u64::take(&mut peek).and_then(|_ms| u16::take(&mut peek)).is_some_and(|code| code >= 400)
+                }
+                tag::MESSAGE | tag::ATTEMPT | tag::CARRIED => true,
+                _ => false,
+            };
+            if of_interest
+                && u64::take(&mut body).is_some()
+                && let Some(event) = Event::take(tag, body)
+            {
+                return Some(event);
+            }
+        }
+        None
+    }
+
     /// The next event without looking into it: its tag, and its octets from the time on.
-    pub(crate) fn next_raw(&mut self) -> Option<(u8, &'a [u8])> {
+    fn next_raw(&mut self) -> Option<(u8, &'a [u8])> {
         if self.rest.is_empty() {
             return None;
         }
@@ -324,6 +352,15 @@ impl<'a> Events<'a> {
         }
         Some((head.map_or(0, |[tag, ..]| tag), body.unwrap_or_default()))
     }
+}
+
+/// Tags of the events by which a record can be found.
+mod tag {
+    pub(super) const COMMAND: u8 = 3;
+    pub(super) const REPLY: u8 = 4;
+    pub(super) const MESSAGE: u8 = 11;
+    pub(super) const ATTEMPT: u8 = 13;
+    pub(super) const CARRIED: u8 = 15;
 }
 
 impl<'a> Iterator for Events<'a> {

@@ -224,3 +224,41 @@ impl FromStr for CodePattern {
 pub(crate) fn reference_hash(reference: Reference) -> u64 {
     Term::Reference(reference).hash()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_hold_what_begins_alike() {
+        for (network, ip, inside) in [
+            ("192.0.2.0/24", "192.0.2.255", true),
+            ("192.0.2.0/24", "192.0.3.0", false),
+            ("192.0.2.77/24", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("::/0", "2001:db8::1", true),
+            ("2001:db8::/33", "2001:db8:8000::1", false),
+        ] {
+            let parsed: Network = network.parse().unwrap();
+            assert_eq!(parsed.contains(ip.parse().unwrap()), inside, "{network} {ip}");
+        }
+        for wrong in ["", "192.0.2", "192.0.2.0/33", "::/129", "192.0.2.0/", "example.org"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_searched_for_is_told() {
+        let told = |text: &str| text.parse::<AddressPattern>().unwrap_err().to_string();
+        assert_eq!(told(" "), "give an address, @domain, or <>");
+        assert_eq!(told("@"), "give an address, @domain, or <>");
+        for wrong in ["250", "600", "5.1", "3.1.1", "abc"] {
+            let error = wrong.parse::<CodePattern>().unwrap_err();
+            assert_eq!(error.to_string(), "give the code of a refusal, as in 550 or 5.1.1", "{wrong}");
+        }
+    }
+}

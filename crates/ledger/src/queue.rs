@@ -101,7 +101,7 @@ struct Queue {
     framed: Vec<u8>,
     stop: bool,
     ended: bool,
-    /// Tickets of those who wait for a flush: given, and answered, and whether the last answer was good.
+    /// Tickets of those who wait for a flush: the last given, the last answered, and whether the answer was good.
     asked: u64,
     answered: u64,
     written: bool,
@@ -132,6 +132,7 @@ impl Ledger {
     }
 
     /// Hands a chunk over. Never waits for the disk; a chunk that has no room is dropped and counted.
+    #[expect(clippy::needless_pass_by_value, reason = "what was submitted is not submitted again")]
     pub fn submit(&self, chunk: Chunk) {
         let octets = chunk.octets();
         let mut queue = lock(&self.shared.queue);
@@ -197,7 +198,7 @@ impl Writer {
         let mut pause = PAUSE.0;
         let mut batch = Vec::new();
         loop {
-            let (asked, stop) = self.next_batch(&mut batch);
+            let (covered, stop) = self.next_batch(&mut batch);
             let result = self.write(&batch);
             let written = result.is_ok();
             match result {
@@ -208,14 +209,23 @@ impl Writer {
                 Err(trouble) => self.tell(State::Broken, trouble.message),
             }
             let mut queue = lock(&self.shared.queue);
-            (queue.answered, queue.written) = (asked, written);
-            self.shared.done.notify_all();
-            if stop {
+            let ends = stop && (queue.framed.is_empty() || !written);
+            if ends {
+                // Closing the file is a part of the end: whoever waits for that may then do with it what they want.
+                drop(queue);
+                self.store = None;
+                queue = lock(&self.shared.queue);
                 queue.ended = true;
+            }
+            queue.answered = if written { covered } else { queue.asked };
+            queue.written = written;
+            self.shared.done.notify_all();
+            if ends {
                 return;
             }
             if !written {
-                let waits = |queue: &mut Queue| !queue.stop && queue.asked == asked;
+                // Who asks for a flush asks for another attempt.
+                let waits = |queue: &mut Queue| !queue.stop && !queue.is_pressed();
                 drop(self.shared.work.wait_timeout_while(queue, pause, waits));
                 pause = (pause * 2).min(PAUSE.1);
             }
@@ -223,7 +233,7 @@ impl Writer {
     }
 
     /// Waits for work, then a little for more of it, and takes it; what could not be written comes first. Gives
-    /// the last ticket of those who wait for a flush, and whether this is the end.
+    /// the last ticket for which writing this is enough, and whether this is the end.
     fn next_batch(&self, batch: &mut Vec<u8>) -> (u64, bool) {
         let mut queue = lock(&self.shared.queue);
         if batch.is_empty() && self.store.is_some() {
@@ -233,14 +243,16 @@ impl Writer {
             let gathered = self.shared.work.wait_timeout_while(queue, self.gather, gathering);
             queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
         }
+        let mut covered = queue.answered;
         if batch.is_empty() {
+            covered = queue.asked;
             // The two buffers take turns, so that they need not grow again; a large one was for a bad time.
             if batch.capacity() > 4 * BLOCK {
                 *batch = Vec::new();
             }
             std::mem::swap(&mut queue.framed, batch);
         }
-        (queue.asked, queue.stop)
+        (covered, queue.stop)
     }
 
     /// Writes the batch; opens the file where it is not open, and replaces it where it is damaged or gone.

@@ -3,6 +3,7 @@
 //! A block is read only if its filter says that it may hold what is sought, and its times fit. What cannot be
 //! read is skipped and counted. Every answer is bounded: by the limit of the query, and by 8 MiB for one record.
 
+use crate::block::unpack;
 use crate::event::Event;
 use crate::query::{Query, reference_hash};
 use crate::reference::Reference;
@@ -21,8 +22,6 @@ use std::time::Duration;
 
 /// How long a reader waits for a writer that makes or mends the file.
 const BUSY: Duration = Duration::from_secs(2);
-/// Octets that a block may have when it is no longer compressed; the writer makes them smaller by far.
-const MAX_BLOCK: usize = 4 << 20;
 /// Octets of one record: of its beginning, and of the rest.
 const MAX_RECORD: (usize, usize) = (1 << 20, 7 << 20);
 /// A clock may be set back by so much, in milliseconds, without a search missing anything.
@@ -170,7 +169,10 @@ impl Reader {
             since,
             &query.hashes(),
             &mut |_, block| {
+                let before = page.lines.len();
                 page.take(block, query);
+                // What happened within one millisecond is newest first, too.
+                page.lines.get_mut(before..).unwrap_or_default().reverse();
                 if page.lines.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             },
         )?;
@@ -206,13 +208,7 @@ impl Reader {
     }
 
     /// Visits blocks that may hold all the hashes, with what is in them; with nothing if that cannot be read.
-    fn visit(
-        &self,
-        range: &str,
-        bound: i64,
-        hashes: &[u64],
-        visit: &mut dyn FnMut(i64, Option<&[u8]>) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
+    fn visit(&self, range: &str, bound: i64, hashes: &[u64], visit: Visit<'_>) -> Result<(), ReadError> {
         let mut headers = self.connection.prepare(&format!("SELECT id, filter FROM blocks WHERE {range}"))?;
         let mut data = self.connection.prepare("SELECT size, data FROM blocks WHERE id = ?")?;
         let mut rows = headers.query(params![bound])?;
@@ -273,6 +269,9 @@ impl Reader {
     }
 }
 
+/// Sees a block: its id, and what is in it; nothing if that cannot be read.
+type Visit<'a> = &'a mut dyn FnMut(i64, Option<&[u8]>) -> ControlFlow<()>;
+
 /// A record being put together.
 #[derive(Default)]
 struct Parts {
@@ -321,7 +320,9 @@ impl Page {
         while let Some(chunk) = next_chunk(&mut framed) {
             match Header::parse(chunk) {
                 Some((header, events)) => {
-                    summaries(&header, events, query, &mut |line| self.lines.push(line))
+                    summaries(&header, events, query, &mut |line| {
+                        self.lines.push(line);
+                    });
                 }
                 None => self.damaged += 1,
             }
@@ -336,24 +337,19 @@ pub fn survey(chunk: &[u8]) -> usize {
         std::hint::black_box(term.hash());
     });
     summaries(&header, events.clone(), &Query::default(), &mut drop);
-    events.map(|(_, event)| with_text(event).into_owned()).count()
+    events.fold(0, |count, (_, event)| {
+        std::hint::black_box(with_text(event).into_owned());
+        count + 1
+    })
 }
 
 fn is_about(event: &Event<'_>, asked: Reference) -> bool {
     matches!(event, Event::Reply { reference: Some(own), .. } if *own == asked)
 }
 
-fn with_text(event: Event<'_>) -> Event<'_> {
-    match event {
-        Event::Reply { name, code, enhanced, text: None, reference } => {
-            let text = catalogue_text(&name).map(Cow::Borrowed);
-            Event::Reply { name, code, enhanced, text, reference }
-        }
-        other => other,
+fn with_text(mut event: Event<'_>) -> Event<'_> {
+    if let Event::Reply { name, text: text @ None, .. } = &mut event {
+        *text = catalogue_text(name).map(Cow::Borrowed);
     }
-}
-
-fn unpack(size: i64, data: &[u8]) -> Option<Vec<u8>> {
-    let size = usize::try_from(size).ok().filter(|size| *size <= MAX_BLOCK)?;
-    lz4_flex::block::decompress(data, size).ok()
+    event
 }

@@ -226,6 +226,11 @@ impl Chunk {
     pub fn octets(&self) -> &[u8] {
         &self.0
     }
+
+    /// What it tells, with the milliseconds since the session began.
+    pub fn events(&self) -> Events<'_> {
+        Header::parse(&self.0).map_or_else(|| decode(&[]), |(_, events)| events)
+    }
 }
 
 /// The header of a chunk, and where its events are.
@@ -314,7 +319,9 @@ fn escaped(line: &[u8]) -> Cow<'_, str> {
             match c {
                 '\\' => shown.push_str("\\\\"),
                 c if c.is_control() => {
-                    c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| push_hex(&mut shown, b))
+                    for octet in c.encode_utf8(&mut [0; 4]).bytes() {
+                        push_hex(&mut shown, octet);
+                    }
                 }
                 c => shown.push(c),
             }
@@ -336,20 +343,18 @@ fn carry(events: &[u8], room: usize, out: &mut Vec<u8>) {
     let limit = out.len() + room;
     let mut recipient = None;
     for (ms, event) in decode(events) {
-        match event {
-            Event::Command { line, .. } => match verb(line.as_bytes()) {
+        if let Event::Command { line, .. } = event {
+            recipient = None;
+            match verb(line.as_bytes()) {
                 Some("MAIL") => put_carried(ms, &line, limit, out),
                 Some("RCPT") => recipient = Some(line),
-                _ => recipient = None,
-            },
-            Event::Reply { code, .. } => {
-                if let Some(line) = recipient.take()
-                    && code < 300
-                {
-                    put_carried(ms, &line, limit, out);
-                }
+                _ => {}
             }
-            _ => {}
+        } else if let Event::Reply { code, .. } = event
+            && let Some(line) = recipient.take()
+            && code < 300
+        {
+            put_carried(ms, &line, limit, out);
         }
     }
 }

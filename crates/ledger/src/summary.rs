@@ -171,7 +171,14 @@ impl<'a> Known<'a> {
             Event::Anomaly { kind, .. } => Some(self.line(Happening::Anomaly { kind: kind.into_owned() })),
             Event::Stall { kind, .. } => Some(self.line(Happening::Stall { kind: kind.into_owned() })),
             Event::Closed { by, why, .. } => Some(self.line(Happening::Closed { by, why: why.into_owned() })),
-            _ => None,
+            Event::Opened { .. }
+            | Event::Secured { .. }
+            | Event::Finding { .. }
+            | Event::NotRun { .. }
+            | Event::Verdict { .. }
+            | Event::Content { .. }
+            | Event::Dropped { .. }
+            | Event::Unreadable { .. } => None,
         }
     }
 

@@ -57,32 +57,32 @@ impl Term<'_> {
 
 /// Addresses are one whichever case they are written in: nobody has Bob and bob, and who searches rarely knows.
 fn hash_folded(kind: u64, text: &str) -> u64 {
-    let mut folded = [0; 320];
-    match folded.get_mut(..text.len()) {
-        Some(place) if text.is_ascii() => {
-            place.copy_from_slice(text.as_bytes());
-            place.make_ascii_lowercase();
-            hash(kind, place)
-        }
-        _ => hash(kind, text.to_lowercase().as_bytes()),
+    if text.is_ascii() {
+        hash_by(kind, text.as_bytes(), |octet| octet.to_ascii_lowercase())
+    } else {
+        hash(kind, text.to_lowercase().as_bytes())
     }
 }
 
 fn hash(kind: u64, octets: &[u8]) -> u64 {
+    hash_by(kind, octets, |octet| octet)
+}
+
+fn hash_by(kind: u64, octets: &[u8], fold: impl Fn(u8) -> u8) -> u64 {
     let mut state = stir(kind ^ (octets.len() as u64).rotate_left(32));
     let (words, rest) = octets.as_chunks::<8>();
     for word in words {
-        state = stir(state ^ u64::from_le_bytes(*word));
+        state = stir(state ^ u64::from_le_bytes(word.map(&fold)));
     }
-    let last = rest.iter().rev().fold(0, |word, octet| (word << 8) | u64::from(*octet));
+    let last = rest.iter().rev().fold(0, |word, octet| (word << 8) | u64::from(fold(*octet)));
     stir(state ^ last)
 }
 
 /// The two halves of a 128-bit product, folded: every bit of the input reaches every bit of the output.
 fn stir(word: u64) -> u64 {
     let product = u128::from(word ^ 0x2D35_8DCC_AA6C_78A5) * 0x8BB8_4B93_962E_ACC9;
-    let [low, high] = [product as u64, (product >> 64) as u64];
-    low ^ high
+    let half = |part: u128| u64::try_from(part & u128::from(u64::MAX)).unwrap_or(0);
+    half(product) ^ half(product >> 64)
 }
 
 /// A Bloom filter over hashes.
@@ -198,27 +198,33 @@ pub(crate) fn next_chunk<'a>(framed: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 /// All by which a chunk is to be found.
 pub(crate) fn chunk_terms(chunk: &[u8], found: &mut dyn FnMut(Term<'_>)) {
-    let Some((header, events)) = Header::parse(chunk) else { return };
+    let Some((header, mut events)) = Header::parse(chunk) else { return };
     found(Term::Reference(header.reference));
     if let Source::Session { peer: Some(peer), .. } = header.origin {
         found(Term::Ip(peer.ip().to_canonical()));
     }
-    for (_, event) in events {
+    while let Some(event) = events.next_of_interest() {
         match event {
             Event::Command { line, .. } | Event::Carried { line } => {
                 if let Some((_, address)) = path(&line) {
                     found_address(address, found);
                 }
             }
-            Event::Reply { code, enhanced, reference, .. } if code >= 400 => {
+            Event::Reply { code, enhanced, reference, .. } => {
                 found(Term::Code(code));
-                enhanced.into_iter().for_each(|code| found(Term::Enhanced(code)));
-                reference.into_iter().for_each(|reference| found(Term::Reference(reference)));
+                if let Some(code) = enhanced {
+                    found(Term::Enhanced(code));
+                }
+                if let Some(reference) = reference {
+                    found(Term::Reference(reference));
+                }
             }
             Event::Message { queue_id, sender, recipients, message_id, .. } => {
                 found(Term::QueueId(&queue_id));
                 found_address(&sender, found);
-                recipients.iter().for_each(|recipient| found_address(recipient, found));
+                for recipient in &recipients {
+                    found_address(recipient, found);
+                }
                 if let Some(id) = message_id {
                     found(Term::MessageId(bare_id(&id)));
                 }
@@ -227,7 +233,17 @@ pub(crate) fn chunk_terms(chunk: &[u8], found: &mut dyn FnMut(Term<'_>)) {
                 found(Term::QueueId(&queue_id));
                 found_address(&recipient, found);
             }
-            _ => {}
+            Event::Opened { .. }
+            | Event::Secured { .. }
+            | Event::Finding { .. }
+            | Event::NotRun { .. }
+            | Event::Verdict { .. }
+            | Event::Content { .. }
+            | Event::Anomaly { .. }
+            | Event::Stall { .. }
+            | Event::Closed { .. }
+            | Event::Dropped { .. }
+            | Event::Unreadable { .. } => {}
         }
     }
 }
@@ -267,4 +283,47 @@ pub(crate) fn path(line: &str) -> Option<(&'static str, &str)> {
         _ => inner,
     };
     Some((verb, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_holds_all_that_went_in_and_little_else() {
+        let name = |n: u32| format!("user{n}@example.org");
+        let hashes: Vec<_> = (0..5000).map(|n| Term::Address(&name(n)).hash()).collect();
+        let filter = Filter::of(&hashes);
+        assert!(hashes.iter().all(|hash| may_hold(filter.octets(), *hash)));
+        let wrong =
+            (5000..15_000).filter(|n| may_hold(filter.octets(), Term::Address(&name(*n)).hash())).count();
+        assert!(wrong < 200, "{wrong} of 10000");
+        assert!(!may_hold(&[], hashes[0]));
+    }
+
+    #[test]
+    fn a_hash_is_the_same_for_ever() {
+        assert_eq!(Term::Address("Bob@Example.ORG").hash(), Term::Address("bob@example.org").hash());
+        assert_eq!(Term::Address("J\u{dc}rgen@x").hash(), Term::Address("j\u{fc}rgen@x").hash());
+        assert_ne!(Term::MessageId("a").hash(), Term::QueueId("a").hash());
+        // These are on disk.
+        assert_eq!(Term::Address("bob@example.org").hash(), 12_736_034_827_088_959_028);
+        assert_eq!(Term::Code(550).hash(), 388_954_173_680_805_483);
+    }
+
+    #[test]
+    fn paths_are_found_in_commands() {
+        for (line, wanted) in [
+            ("MAIL FROM:<a@b.example> SIZE=3", Some(("MAIL", "a@b.example"))),
+            ("mail from: <>", Some(("MAIL", ""))),
+            ("RCPT TO:<@x,@y:a@b.example>", Some(("RCPT", "a@b.example"))),
+            ("RCPT TO:<\"x>y\"@b.example> NOTIFY=NEVER", Some(("RCPT", "\"x>y\"@b.example"))),
+            ("RCPT TO:<Postmaster>", Some(("RCPT", "Postmaster"))),
+            ("RCPT TO:a@b.example", None),
+            ("RCPT TO:<a@b.example", None),
+            ("VRFY <a@b.example>", None),
+        ] {
+            assert_eq!(path(line), wanted, "{line}");
+        }
+    }
 }

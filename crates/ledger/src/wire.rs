@@ -74,10 +74,10 @@ plain!(
     {
         let mut rest = *self;
         while rest >= 0x80 {
-            out.push((rest & 0x7f) as u8 | 0x80);
+            out.push(low_bits(rest) | 0x80);
             rest >>= 7;
         }
-        out.push(rest as u8);
+        out.push(low_bits(rest));
     },
     {
         let mut number = 0;
@@ -107,12 +107,12 @@ plain!(
     out,
     from,
     {
-        let [.., a, b, c, d, e] = self.bits().to_be_bytes();
-        out.extend_from_slice(&[a, b, c, d, e]);
+        let [_, _, _, bits @ ..] = self.bits().to_be_bytes();
+        out.extend_from_slice(&bits);
     },
     {
-        let [a, b, c, d, e] = take_array(from)?;
-        Some(Self::from_bits(u64::from_be_bytes([0, 0, 0, a, b, c, d, e])))
+        let bits = take_array::<5>(from)?;
+        Some(Self::from_bits(bits.into_iter().fold(0, |bits, octet| (bits << 8) | u64::from(octet))))
     }
 );
 
@@ -255,6 +255,11 @@ impl<'a, T: Field<'a>> Field<'a> for Vec<T> {
     fn into_owned(self) -> Self::Static {
         self.into_iter().map(T::into_owned).collect()
     }
+}
+
+/// The lowest seven bits.
+fn low_bits(number: u64) -> u8 {
+    u8::try_from(number & 0x7f).unwrap_or(0)
 }
 
 /// Writes into the two octets at `start` how many octets came after them.
