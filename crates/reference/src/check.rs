@@ -120,10 +120,13 @@ pub fn unlike_english(language: &Language) -> Vec<String> {
     for (key, part) in parts(language) {
         let Some(english) = source.get(&key) else { continue };
         for (want, have) in english.strings.iter().zip(&part.strings) {
-            let with_literals = |text: &str| [marks(text), literals(text)].concat();
-            let (want_marks, have_marks) = (with_literals(want), with_literals(have));
-            if want_marks != have_marks {
-                let lost: Vec<_> = want_marks.iter().filter(|mark| !have_marks.contains(mark)).collect();
+            let (want_marks, have_marks) = (marks(want), marks(have));
+            // More may be set as wire text than in English, where quotation marks do; not less.
+            let (want_literals, have_literals) = (literals(want), literals(have));
+            let missing = want_literals.iter().filter(|literal| !have_literals.contains(literal));
+            if want_marks != have_marks || missing.clone().next().is_some() {
+                let lost = want_marks.iter().filter(|mark| !have_marks.contains(mark)).chain(missing);
+                let lost: Vec<_> = lost.collect();
                 let new: Vec<_> = have_marks.iter().filter(|mark| !want_marks.contains(mark)).collect();
                 found.push(format!("{key}: lost {lost:?}, new {new:?}, in: {have}"));
             }
