@@ -10,6 +10,7 @@
 
 pub mod facts;
 pub mod language;
+pub mod signs;
 
 pub use facts::{Basic, Class, Enhanced, Rule, Standing};
 pub use language::{Entry, Language};
