@@ -138,6 +138,8 @@ struct Walk<'a> {
     quit: bool,
     server_closes: bool,
     has_server: bool,
+    /// The name in the greeting (RFC 5321 §4.3.1).
+    host: String,
     commands: usize,
 }
 
@@ -172,6 +174,7 @@ pub(crate) fn walk(dialogue: &Dialogue) -> Walked {
         quit: false,
         server_closes: false,
         has_server: first.is_some(),
+        host: "localhost".into(),
         commands: 0,
     };
     walk.greeted = walk.greeted || !walk.whole;
@@ -494,6 +497,10 @@ impl Walk<'_> {
         let code = reply.code;
         self.greeted = true;
         let Some(waiting) = self.waiting.pop_front() else {
+            let name = reply.lines.first().and_then(|line| line.split_ascii_whitespace().next());
+            if let Some(name) = name.filter(|name| code == 220 && name.contains('.')) {
+                self.host = name.to_ascii_lowercase();
+            }
             if code >= 400 {
                 self.refuse(reply, last, None);
                 self.server_closes = self.server_closes || code == 421 || code == 554 || code == 521;
@@ -564,7 +571,8 @@ impl Walk<'_> {
         });
         let outcome = if reply.code < 500 { Outcome::Delayed } else { Outcome::Failed };
         let recipient = waiting.and_then(|waiting| waiting.recipient.clone());
-        self.found.refused.push(Case { recipient, outcome: Some(outcome), said: Some(said), ..Case::default() });
+        let remote = Some(self.host.clone());
+        self.found.refused.push(Case { recipient, outcome: Some(outcome), remote, said: Some(said), ..Case::default() });
     }
 
     // The end.

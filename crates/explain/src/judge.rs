@@ -316,8 +316,12 @@ impl Facts<'_> {
             return self.remove_by_code(choice, permanent);
         }
         if !mailbox && !null_mx {
-            let may = choice.action == "remove-address" || choice.readings.iter().any(|one| one.starts_with("mailbox-"));
-            return doubtful(may && self.said.words() < 8 || choice.action == "remove-address");
+            // A few words of refusal beside 5.7.0 or 5.7.1 leave everything open.
+            let open = choice.action == "see-text"
+                && choice.basis == Basis::Generic
+                && self.said.words() < 40
+                && self.enhanced.is_some_and(|code| code.subject == 7 && code.detail <= 1);
+            return doubtful(open || choice.action == "remove-address");
         }
         if choice.action == "fix-message" {
             return Tri::No;

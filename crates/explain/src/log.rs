@@ -145,7 +145,9 @@ fn reject(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
     let to = to.map(|range| text.string(range)).unwrap_or_default();
     let id = Some(text.string(group(&found, 1)?)).filter(|id| id != "NOQUEUE");
     let outcome = if said.code.is_some_and(|code| code < 500) { Outcome::Delayed } else { Outcome::Failed };
-    book.add(id, &to, Case { outcome: Some(outcome), said: Some(said), ..Case::default() });
+    // The writer of the log refused, whoever the recipient's own provider is.
+    let reporting = Some("localhost".to_owned());
+    book.add(id, &to, Case { outcome: Some(outcome), reporting, said: Some(said), ..Case::default() });
     Some(())
 }
 
@@ -224,7 +226,7 @@ fn exchange(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
     let before = group(&found, 0)?.start - line.start;
     let mut id = None;
     let mut to = None;
-    for range in crate::find::addresses(bytes.get(..before).unwrap_or_default()) {
+    for range in find::addresses(bytes.get(..before).unwrap_or_default()) {
         let bracketed = range.start.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'<');
         let text = crate::source::shown(bytes.get(range).unwrap_or_default());
         if bracketed {

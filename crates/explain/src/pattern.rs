@@ -15,6 +15,13 @@ impl Pattern {
         Self(RegexBuilder::new(pattern).case_insensitive(true).unicode(false).size_limit(SIZE).build().ok())
     }
 
+    /// A pattern of this crate, which tests would show not to compile.
+    pub(crate) fn own(pattern: &str) -> Self {
+        let own = Self::new(pattern);
+        debug_assert!(own.0.is_some(), "{pattern:?} does not compile");
+        own
+    }
+
     pub(crate) fn is_match(&self, text: &[u8]) -> bool {
         self.0.as_ref().is_some_and(|regex| regex.is_match(text))
     }
@@ -72,7 +79,7 @@ impl Patterns {
 macro_rules! pattern {
     ($name:ident, $pattern:expr) => {
         static $name: std::sync::LazyLock<crate::pattern::Pattern> =
-            std::sync::LazyLock::new(|| crate::pattern::Pattern::new($pattern));
+            std::sync::LazyLock::new(|| crate::pattern::Pattern::own($pattern));
     };
 }
 pub(crate) use pattern;
@@ -81,7 +88,7 @@ pub(crate) use pattern;
 macro_rules! words {
     ($name:ident, $key:literal) => {
         static $name: std::sync::LazyLock<crate::pattern::Pattern> = std::sync::LazyLock::new(|| {
-            crate::pattern::Pattern::new(postroad_reference::signs::words($key).map_or("", |words| words.pattern))
+            crate::pattern::Pattern::own(postroad_reference::signs::words($key).map_or("", |words| words.pattern))
         });
     };
 }

@@ -148,6 +148,14 @@ impl Said {
                 break;
             }
         }
+        // The quote or bracket that a notification put around the reply is not the reply's.
+        while let Some((byte, _)) = end.checked_sub(1).and_then(|last| full.octet(last)) {
+            let opened = full.slice(0..end).contains(&b'(');
+            if !(matches!(byte, b'\'' | b'"' | b' ') || (byte == b')' && !opened)) {
+                break;
+            }
+            end -= 1;
+        }
         let mut kept = Text::default();
         let mut first = true;
         let mut after_code = false;

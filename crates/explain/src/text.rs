@@ -42,7 +42,7 @@ words!(ORIGINAL, "original");
 pattern!(DELIVERED, r"(was|has been|been) successfully (delivered|relayed)|successful mail delivery report|your message was (successfully )?delivered|delivery notification: delivered");
 pattern!(
     STARTS,
-    r#"^[ \t]*(?:[*·•-]+ +)?(?:(?:failed |final[- ]|original[- ])?(?:recipients?(?: address(?:es)?)?|to|address|e-?mail|empf(?:ä|ae)nger|destinataire|destinatario|destinat(?:á|a)rio) ?: *)?['"]?(?:<([^<>\s@]+@[^<>\s]+)>|([^\s<>:;,'"()\[\]@]+@[a-z0-9\x80-\xff._-]+[a-z0-9\x80-\xff]))['"]?(?:$|[ \t]*$|:|\.\.\.|,|#|<mailto| ?\(| \.\.\. | on \d| [-–] | +#?[245]\d\d)"#
+    r#"^[ \t]*(?:(?:[*-]|·|•)+ +)?(?:(?:failed |final[- ]|original[- ])?(?:recipients?(?: address(?:es)?)?|to|address|e-?mail|empf(?:ä|ae)nger|destinataire|destinatario|destinat(?:á|a)rio) ?: *)?['"]?(?:<([^<>\s@]+@[^<>\s]+)>|([^\s<>:;,'"()\[\]@]+@[a-z0-9\x80-\xff._-]+[a-z0-9\x80-\xff]))['"]?(?:$|[ \t]*$|:|\.\.\.|,|#|<mailto| ?\(| \.\.\. | on \d| (?:-|–) | +#?[245]\d\d)"#
 );
 pattern!(
     INLINE,
