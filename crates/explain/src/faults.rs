@@ -20,6 +20,9 @@ const MOST: usize = 1000;
 /// Secrets that are masked in what a server repeats.
 const SECRETS: usize = 16;
 
+/// Lines of a reply to EHLO that are read.
+const OFFERS: usize = 64;
+
 /// What a walk found.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
@@ -119,6 +122,9 @@ struct Walk<'a> {
     found: Walked,
     mode: Mode,
     waiting: VecDeque<Waiting>,
+    /// How many of those are RCPT, and how many ends of content: counted, so that a step is a step.
+    waiting_rcpt: usize,
+    waiting_end: usize,
     partial: Option<Partial>,
     /// The greeting was shown, so that nothing before it is missing.
     whole: bool,
@@ -156,6 +162,8 @@ pub(crate) fn walk(dialogue: &Dialogue) -> Walked {
         found: Walked::default(),
         mode: Mode::Commands,
         waiting: VecDeque::new(),
+        waiting_rcpt: 0,
+        waiting_end: 0,
         partial: None,
         whole: first.is_some_and(|line| ["220", "421", "554", "521"].iter().any(|code| begins(line, code))),
         greeted: first.is_none(),
@@ -270,6 +278,8 @@ impl Walk<'_> {
     }
 
     fn wait(&mut self, verb: Verb, turn: usize, recipient: Option<String>) {
+        self.waiting_rcpt += usize::from(verb == Verb::Rcpt);
+        self.waiting_end += usize::from(verb == Verb::End);
         self.waiting.push_back(Waiting { verb, turn, recipient });
     }
 
@@ -307,7 +317,10 @@ impl Walk<'_> {
             (_, Some(Verb::End)) => {
                 // The dot before this was a line of the content.
                 self.fault("dot-not-stuffed", self.last_dot);
-                self.waiting.retain(|waiting| waiting.verb != Verb::End);
+                while self.waiting.back().is_some_and(|waiting| waiting.verb == Verb::End) {
+                    self.waiting.pop_back();
+                    self.waiting_end -= 1;
+                }
                 self.mode = Mode::Content;
             }
             _ if line.is_empty() && self.commands > 0 && !self.has_server => {}
@@ -361,7 +374,7 @@ impl Walk<'_> {
                 self.transaction.recipients += 1;
                 recipient = line::path(line).map(|path| crate::source::shown(path).trim_matches(['<', '>', ' ']).to_owned());
             }
-            Verb::Data | Verb::Bdat => self.data(index, line, verb),
+            Verb::Data | Verb::Bdat => self.data(index, verb),
             Verb::Auth => self.auth(index, line),
             Verb::Rset => self.transaction = Transaction::default(),
             Verb::Quit => self.quit = true,
@@ -381,7 +394,7 @@ impl Walk<'_> {
         if self.whole && self.hello.is_none() {
             self.fault("mail-before-ehlo", index);
         }
-        if self.transaction.open && !self.waiting.iter().any(|waiting| waiting.verb == Verb::End) {
+        if self.transaction.open && self.waiting_end == 0 {
             self.fault("nested-mail", index);
         }
         self.path(index, line, "FROM");
@@ -405,16 +418,17 @@ impl Walk<'_> {
         match line::path_fault(line, word) {
             Some(key) => self.fault(key, index),
             None => {
-                let Some(offers) = self.offers.clone() else { return };
-                if line::parameters(line).iter().any(|name| line::needs(name).is_some_and(|keyword| !line::offers(&offers, keyword))) {
+                let Some(offers) = &self.offers else { return };
+                let missing = |name: &String| line::needs(name).is_some_and(|keyword| !line::offers(offers, keyword));
+                if line::parameters(line).iter().any(missing) {
                     self.fault("parameter-not-offered", index);
                 }
             }
         }
     }
 
-    fn data(&mut self, index: usize, line: &[u8], verb: Verb) {
-        let pending = self.waiting.iter().any(|waiting| waiting.verb == Verb::Rcpt);
+    fn data(&mut self, index: usize, verb: Verb) {
+        let pending = self.waiting_rcpt > 0;
         let transaction = &self.transaction;
         let later_chunk = verb == Verb::Bdat && transaction.accepted > 0;
         if self.whole && transaction.recipients == 0 && !later_chunk {
@@ -426,12 +440,7 @@ impl Walk<'_> {
         if verb == Verb::Data {
             self.content_shown = false;
         }
-        let keyword = if verb == Verb::Bdat { "CHUNKING" } else { "" };
-        if let Some(offers) = &self.offers
-            && !keyword.is_empty()
-            && !line::offers(offers, keyword)
-            && !line.is_empty()
-        {
+        if verb == Verb::Bdat && self.offers.as_ref().is_some_and(|offers| !line::offers(offers, "CHUNKING")) {
             self.fault("unknown-command", index);
         }
     }
@@ -507,6 +516,8 @@ impl Walk<'_> {
             }
             return;
         };
+        self.waiting_rcpt -= usize::from(waiting.verb == Verb::Rcpt);
+        self.waiting_end -= usize::from(waiting.verb == Verb::End);
         let good = (200..300).contains(&code);
         self.server_closes = self.server_closes || code == 421;
         match waiting.verb {
@@ -540,7 +551,7 @@ impl Walk<'_> {
     fn offer(&mut self, lines: &[String]) {
         // `~` stands in our dialogues for words that are not shown.
         let hidden = lines.iter().any(|line| line.starts_with('~'));
-        let offers = lines.iter().skip(1).cloned().collect();
+        let offers = lines.iter().skip(1).take(OFFERS).cloned().collect();
         self.offers = (!hidden && self.hello == Some(true)).then_some(offers);
     }
 
@@ -601,6 +612,24 @@ impl Walk<'_> {
             && let Some(last) = last_client.max(last_server)
         {
             self.fault("missing-quit", last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key that is no row of the table would never be told.
+    #[test]
+    fn every_fault_has_its_row() {
+        let source = include_str!("faults.rs").to_owned() + include_str!("line.rs");
+        for row in signs::faults() {
+            assert!(source.contains(&format!("\"{}\"", row.key)), "nothing finds {}", row.key);
+        }
+        for part in source.split("self.fault(\"").skip(1) {
+            let key = part.split('"').next().unwrap();
+            assert!(signs::faults().iter().any(|row| row.key == key), "{key} has no row");
         }
     }
 }
