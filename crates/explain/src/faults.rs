@@ -91,6 +91,8 @@ enum Mode {
     Commands,
     /// Behind 354, until the lone dot.
     Content,
+    /// Content before 354, until the server answers; whether its lone dot was sent too.
+    Early(bool),
     /// Answers to 334.
     Login,
     /// Behind a refused DATA: commands again, if the client noticed.
@@ -232,6 +234,7 @@ impl Walk<'_> {
         }
         match self.mode {
             Mode::Content => self.content_line(index, line),
+            Mode::Early(ended) => self.mode = Mode::Early(ended || line == b"."),
             Mode::Login => self.secret(index, line),
             Mode::Chunk(left) => {
                 let left = left.saturating_sub(line.len() as u64 + 2);
@@ -312,7 +315,10 @@ impl Walk<'_> {
     fn is_stray(&mut self, index: usize, line: &[u8], before: Option<Verb>) -> bool {
         match (self.mode, before) {
             (_, Some(Verb::Auth)) => self.keep_secret(line),
-            (_, Some(Verb::Data)) => self.fault("content-before-354", index),
+            (_, Some(Verb::Data)) => {
+                self.fault("content-before-354", index);
+                self.mode = Mode::Early(line == b".");
+            }
             (Mode::Refused, _) => self.fault("content-after-refused-data", index),
             (_, Some(Verb::End)) => {
                 // The dot before this was a line of the content.
@@ -505,6 +511,11 @@ impl Walk<'_> {
     fn complete(&mut self, reply: &Partial, last: usize) {
         let code = reply.code;
         self.greeted = true;
+        if self.mode == Mode::Content && self.waiting.is_empty() && (!self.content_shown || code / 100 == 2) {
+            // The tool hides the content, or only its end.
+            self.mode = Mode::Commands;
+            self.wait(Verb::End, last, None);
+        }
         let Some(waiting) = self.waiting.pop_front() else {
             let name = reply.lines.first().and_then(|line| line.split_ascii_whitespace().next());
             if let Some(name) = name.filter(|name| code == 220 && name.contains('.')) {
@@ -532,7 +543,7 @@ impl Walk<'_> {
             Verb::Mail if !good => self.transaction.open = false,
             Verb::Rcpt if good => self.transaction.accepted += 1,
             Verb::Rcpt => self.transaction.refused += 1,
-            Verb::Data if code == 354 => self.mode = Mode::Content,
+            Verb::Data if code == 354 => self.content_begins(last),
             Verb::Data => self.mode = Mode::Refused,
             Verb::End => self.transaction = Transaction::default(),
             Verb::Bdat => {
@@ -545,6 +556,19 @@ impl Walk<'_> {
         }
         if code >= 400 {
             self.refuse(reply, last, Some(&waiting));
+        }
+    }
+
+    /// Behind 354 comes content, unless the client had sent it all before.
+    fn content_begins(&mut self, reply: usize) {
+        let next = self.turns.iter().skip(reply + 1).find(|turn| turn.side == Side::Client);
+        let next = next.map(|turn| turn.text.bytes()).unwrap_or_default();
+        if self.mode == Mode::Early(true) && Verb::of(next) != Verb::Unknown {
+            self.mode = Mode::Commands;
+            self.wait(Verb::End, reply, None);
+        } else {
+            self.content_shown = matches!(self.mode, Mode::Early(_));
+            self.mode = Mode::Content;
         }
     }
 
