@@ -97,13 +97,13 @@ fn notified(found: Notification, reading: &mut Reading, judge: &mut Judge) {
         note(reading, Note::MoreRecipients);
     }
     match found.report {
-        Some(report) if !report.recipients.is_empty() => reported(report, words, reading, judge),
+        Some(report) if !report.recipients.is_empty() => reported(report, &words, reading, judge),
         _ => told(words, found.failed, reading, judge),
     }
 }
 
 /// The fields for machines decide; where they have no words, those for people lend theirs.
-fn reported(report: Report, words: Words, reading: &mut Reading, judge: &mut Judge) {
+fn reported(report: Report, words: &Words, reading: &mut Reading, judge: &mut Judge) {
     let by_address: BTreeMap<String, &Told> = words
         .told
         .iter()
@@ -156,6 +156,10 @@ fn told(words: Words, failed: Vec<String>, reading: &mut Reading, judge: &mut Ju
         // A notification that has given up says so, whatever the last reply was.
         let success = told.said.as_ref().is_some_and(|said| said.code.is_some_and(|code| code < 300));
         let outcome = outcome.or((!success).then_some(Outcome::Failed));
-        answer(reading, judge, Case { recipient: told.recipient, outcome, said: told.said, ..Case::default() });
+        answer(
+            reading,
+            judge,
+            Case { recipient: told.recipient, outcome, said: told.said, ..Case::default() },
+        );
     }
 }

@@ -72,7 +72,9 @@ pub(crate) fn read(message: &Message) -> Notification {
     for field in &message.fields {
         if field.name == "x-failed-recipients" {
             let list = field.value.string(0..field.value.len());
-            found.failed.extend(list.split(',').map(|one| one.trim().to_owned()).filter(|one| one.contains('@')));
+            found
+                .failed
+                .extend(list.split(',').map(|one| one.trim().to_owned()).filter(|one| one.contains('@')));
         }
     }
     found
@@ -100,7 +102,11 @@ pub(crate) fn fields(text: &Text) -> Report {
             let mut from = 0;
             for (index, field) in group.iter().enumerate() {
                 let begins = field.name == "final-recipient"
-                    && group.get(from..index).unwrap_or_default().iter().any(|one| one.name == "final-recipient");
+                    && group
+                        .get(from..index)
+                        .unwrap_or_default()
+                        .iter()
+                        .any(|one| one.name == "final-recipient");
                 if begins {
                     report.recipients.push(recipient(group.get(from..index).unwrap_or_default()));
                     from = index;
@@ -126,8 +132,9 @@ fn recipient(fields: &[Field]) -> Recipient {
         let value = &field.value;
         match field.name.as_str() {
             "final-recipient" => found.address = address(value).or(found.address),
-            "original-recipient" if found.address.is_none() => found.address = address(value),
-            "x-actual-recipient" if found.address.is_none() => found.address = address(value),
+            "original-recipient" | "x-actual-recipient" if found.address.is_none() => {
+                found.address = address(value);
+            }
             "action" => found.action = outcome(value),
             "status" => {
                 let word = value.bytes().split(|byte| byte.is_ascii_whitespace() || *byte == b'(').next();
@@ -161,7 +168,9 @@ fn after_type(value: &Text) -> Range<usize> {
     let semicolon = bytes.iter().take(24).position(|byte| *byte == b';');
     let is_type = semicolon.filter(|at| {
         let head = value.slice(0..*at).trim_ascii();
-        !head.is_empty() && head.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') && !head.first().is_some_and(u8::is_ascii_digit)
+        !head.is_empty()
+            && head.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+            && !head.first().is_some_and(u8::is_ascii_digit)
     });
     crate::source::trim(bytes, is_type.map_or(0, |at| at + 1)..value.len())
 }

@@ -73,8 +73,8 @@ impl Verb {
             b"STARTTLS" => Self::StartTls,
             b"RSET" => Self::Rset,
             b"QUIT" => Self::Quit,
-            b"NOOP" | b"VRFY" | b"EXPN" | b"HELP" | b"ETRN" | b"ATRN" | b"TURN" | b"XCLIENT" | b"XFORWARD"
-            | b"BURL" | b"SEND" | b"SOML" | b"SAML" => Self::Other,
+            b"NOOP" | b"VRFY" | b"EXPN" | b"HELP" | b"ETRN" | b"ATRN" | b"TURN" | b"XCLIENT"
+            | b"XFORWARD" | b"BURL" | b"SEND" | b"SOML" | b"SAML" => Self::Other,
             _ => Self::Unknown,
         }
     }
@@ -119,6 +119,7 @@ struct Partial {
     lines: Vec<String>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that the dialogue showed")]
 struct Walk<'a> {
     turns: &'a [Turn],
     found: Walked,
@@ -151,8 +152,14 @@ struct Walk<'a> {
     commands: usize,
 }
 
-pattern!(TLS, r"tls (started|connection|session|handshake|cipher)|ssl connection|ssl-session|^= tls|new, tls|starttls handshake|:465|, 465\)|connected\(|cipher is|tlsv1");
-pattern!(CLOSED, r"(connection|remote) (was )?(closed|lost|reset|host closed)|closed by (foreign|remote)|closing connection|lost connection|server disconnected|connection unexpectedly closed|^x$|^closed$");
+pattern!(
+    TLS,
+    r"tls (started|connection|session|handshake|cipher)|ssl connection|ssl-session|^= tls|new, tls|starttls handshake|:465|, 465\)|connected\(|cipher is|tlsv1"
+);
+pattern!(
+    CLOSED,
+    r"(connection|remote) (was )?(closed|lost|reset|host closed)|closed by (foreign|remote)|closing connection|lost connection|server disconnected|connection unexpectedly closed|^x$|^closed$"
+);
 pattern!(TIMEOUT, r"tim(ed|e)[ -]?out");
 
 /// Walks a dialogue.
@@ -204,7 +211,8 @@ impl Walk<'_> {
         if self.found.faults.iter().any(|fault| fault.key == key) {
             return;
         }
-        let (Some(facts), Some(at)) = (signs::faults().iter().find(|fault| fault.key == key), self.turns.get(turn))
+        let (Some(facts), Some(at)) =
+            (signs::faults().iter().find(|fault| fault.key == key), self.turns.get(turn))
         else {
             return;
         };
@@ -339,22 +347,24 @@ impl Walk<'_> {
     fn order(&mut self, index: usize, before: Option<Verb>) {
         let Some(before) = before else { return };
         let pipelining = self.offers.as_ref().map(|offers| offers.iter().any(|offer| offer == "PIPELINING"));
-        match before {
-            Verb::StartTls => self.fault("pipelined-after-starttls", index),
-            before if before.is_last_of_group() => self.fault("no-reply-awaited", index),
-            _ if pipelining == Some(false) || (pipelining.is_none() && self.hello == Some(false)) => {
-                self.fault("pipelining-not-offered", index);
-            }
-            _ => {}
+        if before == Verb::StartTls {
+            self.fault("pipelined-after-starttls", index);
+        } else if before.is_last_of_group() {
+            self.fault("no-reply-awaited", index);
+        } else if pipelining == Some(false) || (pipelining.is_none() && self.hello == Some(false)) {
+            self.fault("pipelining-not-offered", index);
         }
     }
 
     /// RFC 5321 §4.5.3.1.4 and what extensions add to it; RFC 4954 §4 for AUTH.
     fn longest(&self, verb: Verb) -> usize {
-        match verb {
-            Verb::Auth => 12_288,
-            Verb::Mail | Verb::Rcpt if self.hello == Some(true) => 512 + 500,
-            _ => 512,
+        let extended = self.hello == Some(true) && matches!(verb, Verb::Mail | Verb::Rcpt);
+        if verb == Verb::Auth {
+            12_288
+        } else if extended {
+            512 + 500
+        } else {
+            512
         }
     }
 
@@ -378,7 +388,8 @@ impl Walk<'_> {
                 }
                 self.path(index, line, "TO");
                 self.transaction.recipients += 1;
-                recipient = line::path(line).map(|path| crate::source::shown(path).trim_matches(['<', '>', ' ']).to_owned());
+                recipient = line::path(line)
+                    .map(|path| crate::source::shown(path).trim_matches(['<', '>', ' ']).to_owned());
             }
             Verb::Data | Verb::Bdat => self.data(index, verb),
             Verb::Auth => self.auth(index, line),
@@ -389,7 +400,10 @@ impl Walk<'_> {
         }
         self.wait(verb, index, recipient);
         if verb == Verb::Bdat {
-            let size = line.split(|byte| *byte == b' ').nth(1).and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+            let size = line
+                .split(|byte| *byte == b' ')
+                .nth(1)
+                .and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
             if let Some(size) = size.filter(|size| *size > 0) {
                 self.mode = Mode::Chunk(size);
             }
@@ -421,14 +435,13 @@ impl Walk<'_> {
     }
 
     fn path(&mut self, index: usize, line: &[u8], word: &str) {
-        match line::path_fault(line, word) {
-            Some(key) => self.fault(key, index),
-            None => {
-                let Some(offers) = &self.offers else { return };
-                let missing = |name: &String| line::needs(name).is_some_and(|keyword| !line::offers(offers, keyword));
-                if line::parameters(line).iter().any(missing) {
-                    self.fault("parameter-not-offered", index);
-                }
+        if let Some(key) = line::path_fault(line, word) {
+            self.fault(key, index);
+        } else if let Some(offers) = &self.offers {
+            let missing =
+                |name: &String| line::needs(name).is_some_and(|keyword| !line::offers(offers, keyword));
+            if line::parameters(line).iter().any(missing) {
+                self.fault("parameter-not-offered", index);
             }
         }
     }
@@ -439,14 +452,19 @@ impl Walk<'_> {
         let later_chunk = verb == Verb::Bdat && transaction.accepted > 0;
         if self.whole && transaction.recipients == 0 && !later_chunk {
             self.fault("data-before-rcpt", index);
-        } else if transaction.recipients > 0 && !pending && transaction.accepted == 0 && transaction.refused > 0 {
+        } else if transaction.recipients > 0
+            && !pending
+            && transaction.accepted == 0
+            && transaction.refused > 0
+        {
             self.fault("data-after-all-refused", index);
         }
         self.content = 0;
         if verb == Verb::Data {
             self.content_shown = false;
         }
-        if verb == Verb::Bdat && self.offers.as_ref().is_some_and(|offers| !line::offers(offers, "CHUNKING")) {
+        if verb == Verb::Bdat && self.offers.as_ref().is_some_and(|offers| !line::offers(offers, "CHUNKING"))
+        {
             self.fault("unknown-command", index);
         }
     }
@@ -552,7 +570,14 @@ impl Walk<'_> {
                     self.transaction = Transaction::default();
                 }
             }
-            _ => {}
+            Verb::Hello
+            | Verb::StartTls
+            | Verb::Auth
+            | Verb::Mail
+            | Verb::Rset
+            | Verb::Quit
+            | Verb::Other
+            | Verb::Unknown => {}
         }
         if code >= 400 {
             self.refuse(reply, last, Some(&waiting));
@@ -602,12 +627,22 @@ impl Walk<'_> {
         };
         said.command = waiting.and_then(|waiting| self.turns.get(waiting.turn)).map(|turn| {
             let line = turn.text.bytes();
-            if verb == Some(Verb::Auth) && !begins(line, "AUTH") { MASK.to_owned() } else { without_secret(line) }
+            if verb == Some(Verb::Auth) && !begins(line, "AUTH") {
+                MASK.to_owned()
+            } else {
+                without_secret(line)
+            }
         });
         let outcome = if reply.code < 500 { Outcome::Delayed } else { Outcome::Failed };
         let recipient = waiting.and_then(|waiting| waiting.recipient.clone());
         let remote = Some(self.host.clone());
-        self.found.refused.push(Case { recipient, outcome: Some(outcome), remote, said: Some(said), ..Case::default() });
+        self.found.refused.push(Case {
+            recipient,
+            outcome: Some(outcome),
+            remote,
+            said: Some(said),
+            ..Case::default()
+        });
     }
 
     // The end.
@@ -624,7 +659,8 @@ impl Walk<'_> {
             && let Some(waiting) = self.waiting.iter().find(|waiting| waiting.verb != Verb::Quit).cloned()
             && !self.server_closes
         {
-            let key = if self.closed && !self.timed_out { "server-closed-without-reply" } else { "server-silent" };
+            let key =
+                if self.closed && !self.timed_out { "server-closed-without-reply" } else { "server-silent" };
             self.fault(key, waiting.turn);
         }
         if self.commands > 0

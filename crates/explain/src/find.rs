@@ -10,11 +10,23 @@ use std::ops::Range;
 const MOST: usize = 8;
 
 pattern!(URL, r#"https?://[^\s<>"')\]]+"#);
-pattern!(ADDRESS, r#"[a-z0-9.!#$%&'*+/=?^_`{|}~\x80-\xff-]+@(?:[a-z0-9\x80-\xff](?:[a-z0-9\x80-\xff-]*)\.)*[a-z0-9\x80-\xff-]+"#);
-pattern!(IP, r"(?:^|[^\w.:])((?:\d{1,3}\.){3}\d{1,3}|(?:[0-9a-f]{1,4}:){2,7}[0-9a-f:.]{1,39}|[0-9a-f]{1,4}::[0-9a-f:.]{0,39})");
-pattern!(LIST, r"(?:blocked (?:using|by)|listed (?:in|by|at|on)|black ?list(?: at| on)?|rbl(?: at)?|found on|reject(?:ed)? by|according to) ([a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{2,})");
+pattern!(
+    ADDRESS,
+    r"[a-z0-9.!#$%&'*+/=?^_`{|}~\x80-\xff-]+@(?:[a-z0-9\x80-\xff](?:[a-z0-9\x80-\xff-]*)\.)*[a-z0-9\x80-\xff-]+"
+);
+pattern!(
+    IP,
+    r"(?:^|[^\w.:])((?:\d{1,3}\.){3}\d{1,3}|(?:[0-9a-f]{1,4}:){2,7}[0-9a-f:.]{1,39}|[0-9a-f]{1,4}::[0-9a-f:.]{0,39})"
+);
+pattern!(
+    LIST,
+    r"(?:blocked (?:using|by)|listed (?:in|by|at|on)|black ?list(?: at| on)?|rbl(?: at)?|found on|reject(?:ed)? by|according to) ([a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*\.[a-z]{2,})"
+);
 pattern!(SELECTOR, r"(?:\bs=|selector ?[=:]? ?)([a-z0-9][a-z0-9._-]*)|([a-z0-9][a-z0-9-]*)\._domainkey");
-pattern!(DOMAIN, r"(?:^|[^\w.@/-])((?:[a-z0-9_\x80-\xff](?:[a-z0-9\x80-\xff-]*)\.)+[a-z\x80-\xff][a-z0-9\x80-\xff-]+)");
+pattern!(
+    DOMAIN,
+    r"(?:^|[^\w.@/-])((?:[a-z0-9_\x80-\xff](?:[a-z0-9\x80-\xff-]*)\.)+[a-z\x80-\xff][a-z0-9\x80-\xff-]+)"
+);
 
 /// The values that a reply names, each once.
 pub(crate) fn values(text: &Text) -> Vec<Found> {
@@ -82,7 +94,8 @@ pub(crate) fn address(bytes: &[u8]) -> Option<Range<usize>> {
 pub(crate) fn masked(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut domains, mut nothing) = (bytes.to_vec(), bytes.to_vec());
     for range in ADDRESS.find_all(bytes, 256) {
-        let at = bytes.get(range.clone()).unwrap_or_default().iter().position(|byte| *byte == b'@').unwrap_or(0);
+        let at =
+            bytes.get(range.clone()).unwrap_or_default().iter().position(|byte| *byte == b'@').unwrap_or(0);
         fill(&mut domains, range.start..range.start + at);
         fill(&mut nothing, range);
     }

@@ -4,9 +4,7 @@
 //! unambiguous code say that the mailbox is gone, the refusal is permanent, and nothing in the same text
 //! speaks of anything else. RFC 3463 §2, RFC 5321 §4.2.1; RFC 7505 for domains that take no mail.
 
-use crate::answer::{
-    Answer, Basis, Confidence, EnhancedCode, Evidence, Found, Outcome, Party, Record, Tri,
-};
+use crate::answer::{Answer, Basis, Confidence, EnhancedCode, Evidence, Found, Outcome, Party, Record, Tri};
 use crate::find;
 use crate::pattern::words;
 use crate::rules::{self, Match, Who};
@@ -83,7 +81,8 @@ impl Judge {
             (None, None) => case.reporting.as_deref().into_iter().collect(),
             (said, remote) => said.into_iter().chain(remote).collect(),
         };
-        let domain = case.recipient.as_deref().and_then(|address| address.rsplit_once('@')).map(|(_, domain)| domain);
+        let domain =
+            case.recipient.as_deref().and_then(|address| address.rsplit_once('@')).map(|(_, domain)| domain);
         let who = rules::who(&hosts, said.full.bytes(), domain);
         let verdict = self.verdict(&said, &who);
         let choice = choose(&said, enhanced, &verdict, &who, outcome);
@@ -106,11 +105,7 @@ impl Judge {
         }
         let found = find::values(&said.full);
         let evidence = evidence(&said, &verdict);
-        let provider = verdict.found.as_ref().map_or(who.providers.first().copied(), |found| match found.basis {
-            Basis::Provider | Basis::Filter => Some(found.rule.provider),
-            Basis::OtherProvider if who.providers.is_empty() && found.is_distinct() => Some(found.rule.provider),
-            _ => who.providers.first().copied(),
-        });
+        let provider = provider(&verdict, &who);
         Answer {
             whose: whose(choice.cause, action, verdict.sender),
             slow: is_slow(choice.cause, action),
@@ -127,7 +122,11 @@ impl Judge {
             found,
             evidence,
             confidence,
-            rule: verdict.found.as_ref().filter(|_| choice.basis <= Basis::Generic).map(|found| found.rule.id),
+            rule: verdict
+                .found
+                .as_ref()
+                .filter(|_| choice.basis <= Basis::Generic)
+                .map(|found| found.rule.id),
             basis: choice.basis,
             readings,
         }
@@ -163,6 +162,15 @@ impl Judge {
         }
         verdict
     }
+}
+
+/// Who said it: whose rule matched, if those words are its own; else who is known to have answered.
+fn provider(verdict: &Verdict, who: &Who) -> Option<&'static str> {
+    let own = verdict.found.as_ref().filter(|found| {
+        matches!(found.basis, Basis::Provider | Basis::Filter)
+            || (found.basis == Basis::OtherProvider && who.providers.is_empty() && found.is_distinct())
+    });
+    own.map(|found| found.rule.provider).or_else(|| who.providers.first().copied())
 }
 
 /// What the first digits say together.
@@ -203,19 +211,22 @@ fn choose(
         if own.is_none() {
             let see = found.rule.action == "see-text";
             let code = by_code.filter(|(row, _)| see && row.readings == "-" && row.action != "by-class");
-            let action = code.filter(|(row, _)| row.cause == found.rule.cause).map_or(found.rule.action, |(row, _)| row.action);
-            let readings = if is_undecided(found) { readings_of(by_code, found.rule.cause) } else { Vec::new() };
+            let action = code
+                .filter(|(row, _)| row.cause == found.rule.cause)
+                .map_or(found.rule.action, |(row, _)| row.action);
+            let readings =
+                if is_undecided(found) { readings_of(by_code, found.rule.cause) } else { Vec::new() };
             return Choice { cause: found.rule.cause, action, basis: found.basis, readings };
         }
     }
     let coded = by_code.filter(|(row, _)| row.cause != "unknown").or(by_basic).or(by_code);
     let Some((row, basis)) = coded else {
-        return match outcome {
-            Outcome::Delayed => {
-                Choice { cause: "unknown", action: "retry-later", basis: Basis::Outcome, readings: Vec::new() }
-            }
-            _ => Choice { cause: "unknown", action: "see-text", basis: Basis::Nothing, readings: Vec::new() },
+        let (action, basis) = if outcome == Outcome::Delayed {
+            ("retry-later", Basis::Outcome)
+        } else {
+            ("see-text", Basis::Nothing)
         };
+        return Choice { cause: "unknown", action, basis, readings: Vec::new() };
     };
     let gave_up = outcome == Outcome::Failed && basis >= Basis::BasicCode;
     let transient = class(said.code, enhanced) == Class::Transient;
@@ -236,7 +247,10 @@ fn is_undecided(found: &Match) -> bool {
     found.rule.action == "see-text" || found.rule.enhanced == "5.4.1"
 }
 
-fn readings_of(by_code: Option<(&'static signs::CodeCause, Basis)>, cause: &'static str) -> Vec<&'static str> {
+fn readings_of(
+    by_code: Option<(&'static signs::CodeCause, Basis)>,
+    cause: &'static str,
+) -> Vec<&'static str> {
     let mut all = vec![cause];
     let more = by_code.map(|(row, _)| split(row.readings)).unwrap_or_default();
     all.extend(more.into_iter().filter(|one| *one != cause));
@@ -288,7 +302,9 @@ impl Facts<'_> {
         let Some(found) = &self.verdict.found else { return true };
         let digit = self.said.code.map(|code| code / 100).or(self.enhanced.map(|code| code.class));
         let seen = |list: &str| {
-            list.split(',').filter_map(|one| one.chars().next()?.to_digit(10)).any(|class| Some(class) == digit.map(u32::from))
+            list.split(',')
+                .filter_map(|one| one.chars().next()?.to_digit(10))
+                .any(|class| Some(class) == digit.map(u32::from))
         };
         match (found.rule.reply, found.rule.enhanced) {
             ("-", "-") => true,
@@ -338,13 +354,16 @@ impl Facts<'_> {
     /// A code of policy, or of storage, beside words of an unknown mailbox: one of the two is wrong,
     /// unless the rule was seen with that very code.
     fn codes_object(&self) -> bool {
-        let Some(code) = self.enhanced else { return self.said.code.is_some_and(|code| matches!(code, 452 | 530..=538)) };
+        let Some(code) = self.enhanced else {
+            return self.said.code.is_some_and(|code| matches!(code, 452 | 530..=538));
+        };
         let seen = self
             .verdict
             .found
             .as_ref()
             .is_some_and(|found| found.rule.enhanced.split(',').any(|one| one == code.to_string()));
-        !seen && (matches!(code.subject, 4 | 7) || (code.subject == 2 && code.detail == 2) || code.subject == 6)
+        !seen
+            && (matches!(code.subject, 4 | 7) || (code.subject == 2 && code.detail == 2) || code.subject == 6)
     }
 
     /// Another provider's words count only where they are long, or the code agrees.
@@ -359,12 +378,17 @@ impl Facts<'_> {
         let Some(code) = self.enhanced.filter(|code| code.class == 5) else {
             let may = choice.readings.iter().any(|one| one.starts_with("mailbox-"));
             let nothing = matches!(choice.basis, Basis::Nothing | Basis::Class) && permanent;
-            return if may || nothing || choice.action == "remove-address" { Tri::Ambiguous } else { Tri::No };
+            return if may || nothing || choice.action == "remove-address" {
+                Tri::Ambiguous
+            } else {
+                Tri::No
+            };
         };
         let basic = self.said.code.is_none_or(|code| matches!(code, 550 | 551 | 553 | 554 | 556));
         let vendor = self.who.vendor.is_some() && code.detail == 10;
         if says_gone(code) && choice.basis == Basis::Registry {
-            let clear = basic && permanent && !vendor && !self.verdict.competes && !rules::reuses(self.who, code);
+            let clear =
+                basic && permanent && !vendor && !self.verdict.competes && !rules::reuses(self.who, code);
             return if clear { Tri::Yes } else { Tri::Ambiguous };
         }
         let may = choice.cause.starts_with("mailbox-")
@@ -392,9 +416,12 @@ impl Facts<'_> {
                 Confidence::Likely
             }
             Basis::Generic | Basis::Registry if choice.readings.is_empty() => Confidence::Likely,
-            Basis::Generic | Basis::Registry | Basis::BasicCode | Basis::Class | Basis::Outcome | Basis::Nothing => {
-                Confidence::Guess
-            }
+            Basis::Generic
+            | Basis::Registry
+            | Basis::BasicCode
+            | Basis::Class
+            | Basis::Outcome
+            | Basis::Nothing => Confidence::Guess,
         }
     }
 
@@ -403,9 +430,10 @@ impl Facts<'_> {
         let mut all: Vec<&'static str> = vec![cause];
         let code = self.enhanced.and_then(|code| rules::enhanced_cause(code, self.who.vendor));
         let basic = self.said.code.and_then(rules::basic_cause);
-        let coded = code.into_iter().chain(basic).flat_map(|(row, _)| {
-            split(row.readings).into_iter().chain(Some(row.cause)).collect::<Vec<_>>()
-        });
+        let coded = code
+            .into_iter()
+            .chain(basic)
+            .flat_map(|(row, _)| split(row.readings).into_iter().chain(Some(row.cause)).collect::<Vec<_>>());
         for one in self.verdict.causes.iter().copied().chain(coded) {
             if !all.contains(&one) {
                 all.push(one);
@@ -453,13 +481,19 @@ fn settled(case: Case, outcome: Outcome) -> Answer {
 fn evidence(said: &Said, verdict: &Verdict) -> Vec<Evidence> {
     let mut all = Vec::new();
     let bytes = said.full.bytes();
-    let codes = bytes.iter().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b' ' | b'-' | b'#')).count();
+    let codes = bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b' ' | b'-' | b'#'))
+        .count();
     let codes = crate::source::trim(bytes, 0..codes);
     if codes.len() > 2 {
         all.push(Evidence { range: said.full.origin(&codes), text: said.full.string(codes) });
     }
     if let Some(found) = &verdict.found {
-        all.push(Evidence { range: said.full.origin(&found.range), text: said.full.string(found.range.clone()) });
+        all.push(Evidence {
+            range: said.full.origin(&found.range),
+            text: said.full.string(found.range.clone()),
+        });
     }
     all
 }

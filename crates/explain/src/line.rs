@@ -63,7 +63,9 @@ pub(crate) fn path_fault(line: &[u8], word: &str) -> Option<&'static str> {
         && head.get(word.len()) == Some(&b':');
     let Some(rest) = behind_colon(line).filter(|_| named) else { return Some("malformed-path") };
     let path = rest.trim_ascii();
-    let inner = path_end(path).and_then(|end| path.get(..end)).and_then(|path| path.strip_prefix(b"<")?.strip_suffix(b">"));
+    let inner = path_end(path)
+        .and_then(|end| path.get(..end))
+        .and_then(|path| path.strip_prefix(b"<")?.strip_suffix(b">"));
     let Some(inner) = inner else { return Some("malformed-path") };
     if rest.first().is_some_and(u8::is_ascii_whitespace) {
         return Some("space-after-colon");

@@ -1,4 +1,4 @@
-//! Lines of logs: Postfix, Exim, Sendmail, Exchange, OpenSMTPD, msmtp, and our own.
+//! Lines of logs: Postfix, Exim, Sendmail, Exchange, `OpenSMTPD`, msmtp, and our own.
 //!
 //! Each recipient of each message has one answer: what the last line about it says. Lines that tell of
 //! no delivery are passed over. At most [`MOST`] answers are told.
@@ -23,23 +23,35 @@ pattern!(
     LOG,
     r"\bstatus=(sent|deferred|bounced|expired|undeliverable|deliverable|softbounce)\b|\bstat=|\bdsn=\d\.|NOQUEUE: |milter-reject:|(^|\s)(\*\*|==|=>|->|>>) \S+@\S+.*|\bresult=.(ok|tempfail|permfail|loop)|\bLED=|\bsmtpstatus=\d|\bmta (delivery|evpid)|recipient=\S+@\S+ .*agent="
 );
-pattern!(POSTFIX, r"(?:^|[\s:])([0-9A-Za-z]{5,20}): to=<([^>]*)>(?:, orig_to=<[^>]*>)?, relay=([^,\[]+)(?:\[[^\]]*\])?[^,]*,.*?(?:dsn=([245]\.\d{1,3}\.\d{1,3}), )?status=([a-z]+)(?: \((.*)\)?$)?");
+pattern!(
+    POSTFIX,
+    r"(?:^|[\s:])([0-9A-Za-z]{5,20}): to=<([^>]*)>(?:, orig_to=<[^>]*>)?, relay=([^,\[]+)(?:\[[^\]]*\])?[^,]*,.*?(?:dsn=([245]\.\d{1,3}\.\d{1,3}), )?status=([a-z]+)(?: \((.*)\)?$)?"
+);
 pattern!(REJECT, r"([0-9A-Za-z]{5,20}): (?:milter-)?reject: (\S+) from [^:]*: (.*?)(?:; from=|$)");
 pattern!(FOR_WHOM, r"; .*?\bto=<([^>]*)>");
-pattern!(EXIM, r"(?:^|\s)([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}) (\*\*|==|=>|->|>>|\*>) (\S+)(.*)$");
+pattern!(
+    EXIM,
+    r"(?:^|\s)([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}) (\*\*|==|=>|->|>>|\*>) (\S+)(.*)$"
+);
 pattern!(EXIM_REPLY, r#": (.*)$|C="([^"]*)"#);
 pattern!(SENDMAIL, r"(?:^|[\s:])([0-9A-Za-z]{8,24}): to=([^,]+(?:,<[^,]+)*), (.*)\bstat=(.*)$");
 pattern!(RELAY, r"relay=([^,\s\[]+)");
 pattern!(DSN, r"\bdsn=([245]\.\d{1,3}\.\d{1,3})");
 pattern!(EXCHANGE, r"LED=(.*?)(?:\};|\}\]|\}$|\]$|$)");
 pattern!(FQDN, r"FQDN=([^\};]+)");
-pattern!(OPENSMTPD, r#"(?:evpid=|\s)([0-9a-f]{8,20})?\b.*?\bto=<([^>]*)>.*?\bresult="?(\w+)"?(?:.*?\bstat="(.*)"?$)?"#);
+pattern!(
+    OPENSMTPD,
+    r#"(?:evpid=|\s)([0-9a-f]{8,20})?\b.*?\bto=<([^>]*)>.*?\bresult="?(\w+)"?(?:.*?\bstat="(.*)"?$)?"#
+);
 pattern!(OPENSMTPD_RELAY, r#"relay="?[^"( ]*\(?([a-z0-9.-]+\.[a-z]{2,})\)?"#);
 pattern!(MSMTP, r"\brecipients=(\S+)(.*)$");
 pattern!(MSMTP_REPLY, r"smtpmsg='(.*?)'(?: errormsg=| exitcode=|$)");
 pattern!(MSMTP_ERROR, r"errormsg='(.*?)'(?: exitcode=|$)");
 pattern!(MSMTP_HOST, r"\bhost=(\S+)");
-pattern!(OURS, r#"\b(delivered|deferred|failed)\b.*?\bid"?[=:]"?([0-9A-Za-z-]+)"?.*?\brecipient"?[=:]"?<?([^\s"<>]+)"#);
+pattern!(
+    OURS,
+    r#"\b(delivered|deferred|failed)\b.*?\bid"?[=:]"?([0-9A-Za-z-]+)"?.*?\brecipient"?[=:]"?<?([^\s"<>]+)"#
+);
 pattern!(OURS_REPLY, r#"\breply"?[=:]"?(.*?)(?:"?[ ,]"?(?:cause|next)"?[=:]|"?[,}]|$)"#);
 
 /// Whether a line looks like one of a log of deliveries.
@@ -55,8 +67,7 @@ pub(crate) fn read(text: &Text) -> (Vec<Case>, bool) {
         if !is_log(text.slice(line.clone())) {
             continue;
         }
-        let readers: [fn(&Text, Range<usize>, &mut Book) -> Option<()>; 8] =
-            [exchange, postfix, reject, exim, sendmail, opensmtpd, msmtp, ours];
+        let readers: [Reader; 8] = [exchange, postfix, reject, exim, sendmail, opensmtpd, msmtp, ours];
         for reader in readers {
             if reader(text, line.clone(), &mut book).is_some() {
                 break;
@@ -65,6 +76,9 @@ pub(crate) fn read(text: &Text) -> (Vec<Case>, bool) {
     }
     (book.cases, book.more)
 }
+
+/// Reads a line of one kind of log, if it is one.
+type Reader = fn(&Text, Range<usize>, &mut Book) -> Option<()>;
 
 /// The answers so far.
 #[derive(Default)]
@@ -216,7 +230,9 @@ fn exchange(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
     let said = said(text, group(&found, 1));
     let remote = groups(&FQDN, text, &line).and_then(|found| group(&found, 1));
     let whole = lower(text.bytes(), line.clone());
-    let outcome = if whole.contains(",fail,") || said.as_ref().is_some_and(|said| said.code.is_some_and(|code| code >= 500)) {
+    let outcome = if whole.contains(",fail,")
+        || said.as_ref().is_some_and(|said| said.code.is_some_and(|code| code >= 500))
+    {
         Outcome::Failed
     } else {
         Outcome::Delayed

@@ -113,7 +113,8 @@ fn to_boundary(
         let bytes = text.slice(trim(text.bytes(), line.clone()));
         if let Some(rest) = bytes.strip_prefix(b"--") {
             let found = open.iter().rposition(|open| {
-                rest.strip_prefix(open.boundary.as_slice()).is_some_and(|tail| tail.is_empty() || tail == b"--")
+                rest.strip_prefix(open.boundary.as_slice())
+                    .is_some_and(|tail| tail.is_empty() || tail == b"--")
             });
             if let Some(index) = found {
                 let closes = rest.len() > open.get(index).map_or(0, |open| open.boundary.len());
@@ -147,7 +148,8 @@ fn skip(
         let bytes = text.slice(trim(text.bytes(), line.clone()));
         let found = bytes.strip_prefix(b"--").and_then(|rest| {
             let index = open.iter().rposition(|open| {
-                rest.strip_prefix(open.boundary.as_slice()).is_some_and(|tail| tail.is_empty() || tail == b"--")
+                rest.strip_prefix(open.boundary.as_slice())
+                    .is_some_and(|tail| tail.is_empty() || tail == b"--")
             })?;
             Some((index, rest.len() > open.get(index).map_or(0, |open| open.boundary.len())))
         });
@@ -182,7 +184,9 @@ pub(crate) fn fields(text: &Text, all: &[Range<usize>], mut at: usize) -> (Vec<F
             last.value.append(text, trim(text.bytes(), line.clone()));
         } else if let Some(colon) = name_end(bytes) {
             let value = trim(text.bytes(), line.start + colon + 1..line.end);
-            let name = String::from_utf8_lossy(bytes.get(..colon).unwrap_or_default()).trim_end().to_ascii_lowercase();
+            let name = String::from_utf8_lossy(bytes.get(..colon).unwrap_or_default())
+                .trim_end()
+                .to_ascii_lowercase();
             found.push(Field { name, value: text.part(value) });
         } else if !begins(bytes, "From ") && !begins(bytes, ">From ") {
             // No header after all, or one that lost its empty line.
@@ -298,7 +302,11 @@ pub(crate) fn without_tags(page: &Text) -> Text {
     while let Some((byte, at)) = page.octet(index) {
         index += 1;
         match byte {
-            b'<' if !inside && page.octet(index).is_some_and(|(next, _)| next.is_ascii_alphabetic() || matches!(next, b'/' | b'!')) => {
+            b'<' if !inside
+                && page
+                    .octet(index)
+                    .is_some_and(|(next, _)| next.is_ascii_alphabetic() || matches!(next, b'/' | b'!')) =>
+            {
                 // `<name@host>` is an address, not a tag.
                 let mail = page.slice(index..page.len().min(index + 80));
                 let end = mail.iter().position(|byte| *byte == b'>').unwrap_or(mail.len());
@@ -325,7 +333,14 @@ pub(crate) fn without_tags(page: &Text) -> Text {
             }
             b'&' => {
                 let rest = page.slice(index..page.len().min(index + 6));
-                let known = [("lt;", b'<'), ("gt;", b'>'), ("amp;", b'&'), ("quot;", b'"'), ("nbsp;", b' '), ("#39;", b'\'')];
+                let known = [
+                    ("lt;", b'<'),
+                    ("gt;", b'>'),
+                    ("amp;", b'&'),
+                    ("quot;", b'"'),
+                    ("nbsp;", b' '),
+                    ("#39;", b'\''),
+                ];
                 if let Some((name, plain)) = known.iter().find(|(name, _)| begins(rest, name)) {
                     out.push(*plain, at);
                     index += name.len();

@@ -116,7 +116,9 @@ pub(crate) use pattern;
 macro_rules! words {
     ($name:ident, $key:literal) => {
         static $name: std::sync::LazyLock<crate::pattern::Pattern> = std::sync::LazyLock::new(|| {
-            crate::pattern::Pattern::own(postroad_reference::signs::words($key).map_or("", |words| words.pattern))
+            crate::pattern::Pattern::own(
+                postroad_reference::signs::words($key).map_or("", |words| words.pattern),
+            )
         });
     };
 }
@@ -132,8 +134,10 @@ mod tests {
     #[test]
     fn every_pattern_of_the_tables_compiles() {
         let rules = facts::rules().iter().map(|rule| (rule.id, rule.pattern));
-        let texts = signs::signs().iter().filter(|sign| sign.kind == "text").map(|sign| (sign.provider, sign.value));
-        let words = ["sender", "compete", "delayed", "original"].map(|key| (key, signs::words(key).unwrap().pattern));
+        let texts =
+            signs::signs().iter().filter(|sign| sign.kind == "text").map(|sign| (sign.provider, sign.value));
+        let words =
+            ["sender", "compete", "delayed", "original"].map(|key| (key, signs::words(key).unwrap().pattern));
         for (name, pattern) in rules.chain(texts).chain(words) {
             assert!(Pattern::new(pattern).0.is_some(), "{name}: {pattern}");
             assert!(!Pattern::new(pattern).is_match(b""), "{name} matches nothing at all: {pattern}");
@@ -150,7 +154,11 @@ mod tests {
         for row in signs::code_causes() {
             assert!(cause(row.cause) && action(row.action), "{}", row.code);
             assert!(row.readings == "-" || row.readings.split(',').all(cause), "{}", row.code);
-            assert!(row.vendor == "-" || signs::signs().iter().any(|sign| sign.vendor == row.vendor), "{}", row.code);
+            assert!(
+                row.vendor == "-" || signs::signs().iter().any(|sign| sign.vendor == row.vendor),
+                "{}",
+                row.code
+            );
         }
         for sign in signs::signs() {
             assert!(facts::rules().iter().any(|rule| rule.provider == sign.provider), "{}", sign.provider);
@@ -161,22 +169,40 @@ mod tests {
         }
     }
 
+    type Maker = fn(usize) -> String;
+
+    /// The lines of many numbers.
+    fn lines(count: usize, line: fn(usize) -> String) -> String {
+        (0..count).map(line).collect::<Vec<_>>().concat()
+    }
+
     /// Twice the input is at most twice the work, with room for rounding.
     #[test]
     fn work_grows_with_the_input() {
-        let makers: [(&str, fn(usize) -> String); 9] = [
+        let makers: [(&str, Maker); 9] = [
             ("one line", |n| "a".repeat(n)),
             ("replies", |n| "550 5.1.1 no\n".repeat(n / 13)),
-            ("recipients", |n| (0..n / 40).map(|i| format!("<a{i}@x.org>: 550 5.1.1 user {i} unknown\n")).collect()),
+            ("recipients", |n| lines(n / 40, |i| format!("<a{i}@x.org>: 550 5.1.1 user {i} unknown\n"))),
             ("recipients without a word", |n| "<a@b.org>\n".repeat(n / 10)),
             ("commands", |n| "C: MAIL FROM:<a@b>\n".repeat(n / 19)),
             ("dialogue", |n| "S: 220 x\n".to_owned() + &"C: EHLO x\nS: 250 x\n".repeat(n / 19)),
-            ("log", |n| (0..n / 80).map(|i| format!("m postfix/smtp[1]: Q{i:06}: to=<a{i}@x.org>, relay=m[1.1.1.1]:25, dsn=5.1.1, status=bounced (host m said: 550 no {i})\n")).collect()),
-            ("parts", |n| "Subject: x\nMIME-Version: 1.0\n".to_owned() + &(0..n / 60).map(|i| format!("Content-Type: multipart/mixed; boundary=\"b{i}\"\n\n--b{i}\n")).collect::<String>()),
+            ("log", |n| {
+                lines(n / 80, |i| {
+                    format!(
+                        "m postfix/smtp[1]: Q{i:06}: to=<a{i}@x.org>, relay=m[1.1.1.1]:25, dsn=5.1.1, status=bounced (host m said: 550 no {i})\n"
+                    )
+                })
+            }),
+            ("parts", |n| {
+                "Subject: x\nMIME-Version: 1.0\n".to_owned()
+                    + &lines(n / 60, |i| {
+                        format!("Content-Type: multipart/mixed; boundary=\"b{i}\"\n\n--b{i}\n")
+                    })
+            }),
             ("marks", |n| "--- ".repeat(n / 4)),
         ];
         for (name, make) in makers {
-            let mut work = |n: usize| {
+            let work = |n: usize| {
                 steps::take();
                 explain_text(make(n).as_bytes());
                 steps::take()

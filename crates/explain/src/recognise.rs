@@ -21,7 +21,10 @@ const MESSAGES: usize = 1000;
 /// A pasted reply has no more lines than this.
 const REPLY_LINES: usize = 40;
 
-pattern!(HEADER, r"^(received|return-path|delivered-to|from|to|subject|date|message-id|mime-version|content-type|x-[a-z0-9-]+|authentication-results|arc-[a-z-]+|dkim-signature|auto-submitted|reply-to|references|in-reply-to|precedence|envelope-to|delivery-date|status|sender|cc|content-transfer-encoding|content-language|thread-topic|importance): ?");
+pattern!(
+    HEADER,
+    r"^(received|return-path|delivered-to|from|to|subject|date|message-id|mime-version|content-type|x-[a-z0-9-]+|authentication-results|arc-[a-z-]+|dkim-signature|auto-submitted|reply-to|references|in-reply-to|precedence|envelope-to|delivery-date|status|sender|cc|content-transfer-encoding|content-language|thread-topic|importance): ?"
+);
 pattern!(REPLY, r"^[ \t]*#?([2-5]\d\d([ -]|$)|[245]\.\d{1,3}\.\d{1,3}\b)");
 
 /// Reads any text: the one entry for bounces, logs and transcripts.
@@ -40,8 +43,11 @@ pub fn explain_text(input: &[u8]) -> Reading {
         return reading;
     }
     let text = Text::raw(input, 0..input.len());
-    let filled: Vec<&[u8]> =
-        all.iter().map(|line| text.slice(trim(input, line.clone()))).filter(|line| !line.is_empty()).collect();
+    let filled: Vec<&[u8]> = all
+        .iter()
+        .map(|line| text.slice(trim(input, line.clone())))
+        .filter(|line| !line.is_empty())
+        .collect();
     if is_reply(&filled) {
         bounce::reply(&text, &mut reading);
     } else if let Some(dialogue) = transcript::read(&text) {
@@ -51,10 +57,17 @@ pub fn explain_text(input: &[u8]) -> Reading {
     } else if !filled.is_empty() {
         bounce::pasted(text, &mut reading);
         let known = reading.recipients.iter().any(|answer| {
-            answer.recipient.is_some() || answer.rule.is_some() || answer.reply.as_ref().is_some_and(|reply| reply.code.is_some() || reply.enhanced.is_some())
+            answer.recipient.is_some()
+                || answer.rule.is_some()
+                || answer.reply.as_ref().is_some_and(|reply| reply.code.is_some() || reply.enhanced.is_some())
         });
         if !known {
-            reading = Reading { kind: Source::Unknown, cut: reading.cut, notes: reading.notes, ..Reading::default() };
+            reading = Reading {
+                kind: Source::Unknown,
+                cut: reading.cut,
+                notes: reading.notes,
+                ..Reading::default()
+            };
             bounce::note(&mut reading, Note::NothingFound);
         }
     } else {
@@ -69,9 +82,16 @@ fn messages(input: &[u8], all: &[Range<usize>]) -> Option<Vec<Range<usize>>> {
     let slice = |line: &Range<usize>| input.get(line.clone()).unwrap_or_default();
     let mbox = begins(slice(all.get(first)?), "From ");
     let header = all.get(first + usize::from(mbox)..)?;
-    let fields = header.iter().take(FIRST).take_while(|line| !line.is_empty()).filter(|line| HEADER.is_match(slice(line).get(..80).unwrap_or(slice(line)))).count();
+    let fields = header
+        .iter()
+        .take(FIRST)
+        .take_while(|line| !line.is_empty())
+        .filter(|line| HEADER.is_match(slice(line).get(..80).unwrap_or(slice(line))))
+        .count();
     let whole = header.iter().take(FIRST).take_while(|line| !line.is_empty()).any(|line| {
-        ["received:", "mime-version:", "message-id:", "return-path:", "subject:", "content-type:"].iter().any(|name| begins(slice(line), name))
+        ["received:", "mime-version:", "message-id:", "return-path:", "subject:", "content-type:"]
+            .iter()
+            .any(|name| begins(slice(line), name))
     });
     let leads = header.first().is_some_and(|line| crate::mime::name_end(slice(line)).is_some());
     if fields < 2 || !whole || !leads {
@@ -79,7 +99,7 @@ fn messages(input: &[u8], all: &[Range<usize>]) -> Option<Vec<Range<usize>>> {
     }
     let start = all.get(first)?.start;
     if !mbox {
-        return Some(vec![start..input.len()]);
+        return Some(std::iter::once(start..input.len()).collect());
     }
     let mut ranges = Vec::new();
     let (mut from, mut empty) = (start, true);

@@ -88,9 +88,11 @@ pub(crate) fn find(text: &[u8], masked: &[u8], who: &Who) -> Option<Match> {
         Some(Match { rule, basis, range })
     };
     let other = |distinct: bool| {
-        let mut all = receivers
-            .iter()
-            .map(|(rule, range)| Match { rule, basis: Basis::OtherProvider, range: range.clone() });
+        let mut all = receivers.iter().map(|(rule, range)| Match {
+            rule,
+            basis: Basis::OtherProvider,
+            range: range.clone(),
+        });
         all.find(|found| !distinct || found.is_distinct())
     };
     of("filter", Basis::Filter, text)
@@ -160,11 +162,13 @@ fn is_below(host: &str, ending: &str) -> bool {
 }
 
 /// What an enhanced code means, the vendor's own use first.
-pub(crate) fn enhanced_cause(code: EnhancedCode, vendor: Option<&str>) -> Option<(&'static CodeCause, Basis)> {
+pub(crate) fn enhanced_cause(
+    code: EnhancedCode,
+    vendor: Option<&str>,
+) -> Option<(&'static CodeCause, Basis)> {
     let rows = signs::code_causes();
-    let own = vendor.and_then(|vendor| {
-        rows.iter().find(|row| row.vendor == vendor && covers(row.code, code))
-    });
+    let own =
+        vendor.and_then(|vendor| rows.iter().find(|row| row.vendor == vendor && covers(row.code, code)));
     own.map(|row| (row, Basis::Provider)).or_else(|| {
         rows.iter().find(|row| row.vendor == "-" && covers(row.code, code)).map(|row| (row, Basis::Registry))
     })

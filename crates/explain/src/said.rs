@@ -40,7 +40,10 @@ pub(crate) struct Said {
     pub(crate) full: Text,
 }
 
-pattern!(BOTH, r"(?:^|[^\d.a-z])([245]\d\d)[ :;-]{1,3}[(#]*([245]\.\d{1,3}\.\d{1,3})(?:$|[^\d.]|\.(?:$|[^\d]))");
+pattern!(
+    BOTH,
+    r"(?:^|[^\d.a-z])([245]\d\d)[ :;-]{1,3}[(#]*([245]\.\d{1,3}\.\d{1,3})(?:$|[^\d.]|\.(?:$|[^\d]))"
+);
 pattern!(
     BASIC,
     r#"(?:^|said: ?|[:;] ?|[<>'"(#=\[{] ?|error |code |returned |status |reply |response )([245]\d\d)(?:[ :;'")#\]}-]|$)"#
@@ -52,7 +55,10 @@ pattern!(
 );
 pattern!(AFTER, r" ?\(in reply to (?:the )?((?:end of )?[a-z ]{3,30}?)(?: command)?\)?\.?$");
 pattern!(AFTER_INSIDE, r"\(in reply to (?:the )?((?:end of )?[a-z ]{3,30}?)(?: command)?\)");
-pattern!(BEFORE, r"(?:after|in response to|reply to|response to) (?:the )?(end of data|pipelined end of data|sending data block|mail from|rcpt to|rcpt|mail|data|helo|ehlo|initial connection|starttls|auth)\b");
+pattern!(
+    BEFORE,
+    r"(?:after|in response to|reply to|response to) (?:the )?(end of data|pipelined end of data|sending data block|mail from|rcpt to|rcpt|mail|data|helo|ehlo|initial connection|starttls|auth)\b"
+);
 
 impl Said {
     /// Reads the first reply in a part of a text, as a bounce quotes it.
@@ -96,7 +102,7 @@ impl Said {
         self.full.bytes().iter().filter(|byte| byte.is_ascii_alphabetic() || **byte >= 0x80).count()
     }
 
-    /// The first digit that the codes agree on; `None` where there is none, or they differ.
+    /// As those who ask see it.
     pub(crate) fn reply(&self) -> Reply {
         let bytes = self.full.bytes();
         let skip = Head::find(bytes).filter(|head| head.start == 0).map_or(0, |head| head.end);
@@ -193,7 +199,8 @@ impl Said {
     fn repeats_code(&self, word: &[u8]) -> bool {
         let Some(code) = self.code else { return false };
         let digits = code.to_string();
-        word.strip_prefix(digits.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'-'))
+        word.strip_prefix(digits.as_bytes())
+            .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'-'))
     }
 
     fn repeats_enhanced(&self, word: &[u8]) -> bool {
@@ -234,8 +241,17 @@ impl Head {
                 let range = ENHANCED.groups(bytes)?.get(1).cloned().flatten()?;
                 let enhanced = enhanced_code(bytes.get(range.clone())?);
                 // A code behind the words, as qmail puts it, does not begin the reply.
-                let start = if bytes.get(..range.start)?.iter().any(u8::is_ascii_alphabetic) { 0 } else { range.start };
-                Some(Self { start, end: if start == 0 && range.start > 0 { 0 } else { range.end }, code: None, enhanced })
+                let start = if bytes.get(..range.start)?.iter().any(u8::is_ascii_alphabetic) {
+                    0
+                } else {
+                    range.start
+                };
+                Some(Self {
+                    start,
+                    end: if start == 0 && range.start > 0 { 0 } else { range.end },
+                    code: None,
+                    enhanced,
+                })
             }
         }
     }
@@ -284,10 +300,7 @@ pub(crate) fn collapse(text: &Text, range: Range<usize>) -> (Text, Vec<usize>) {
         let Some((byte, at)) = text.octet(index) else { break };
         let (plain, width) = plain(text, index, byte);
         index += width;
-        let byte = match plain {
-            Some(byte) => byte,
-            None => continue,
-        };
+        let Some(byte) = plain else { continue };
         if byte.is_ascii_whitespace() || byte.is_ascii_control() {
             gap.get_or_insert(at);
             newlines += usize::from(byte == b'\n');

@@ -25,6 +25,7 @@ pub(crate) struct Told {
 }
 
 /// A text taken apart.
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that the text says")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Words {
     pub(crate) told: Vec<Told>,
@@ -39,7 +40,10 @@ pub(crate) struct Words {
 
 words!(DELAYED, "delayed");
 words!(ORIGINAL, "original");
-pattern!(DELIVERED, r"(was|has been|been) successfully (delivered|relayed)|successful mail delivery report|your message was (successfully )?delivered|delivery notification: delivered");
+pattern!(
+    DELIVERED,
+    r"(was|has been|been) successfully (delivered|relayed)|successful mail delivery report|your message was (successfully )?delivered|delivery notification: delivered"
+);
 pattern!(
     STARTS,
     r#"^[ \t]*(?:(?:[*-]|·|•)+ +)?(?:(?:failed |final[- ]|original[- ])?(?:recipients?(?: address(?:es)?)?|to|address|e-?mail|empf(?:ä|ae)nger|destinataire|destinatario|destinat(?:á|a)rio) ?: *)?['"]?(?:<([^<>\s@]+@[^<>\s]+)>|([^\s<>:;,'"()\[\]@]+@[a-z0-9\x80-\xff._-]+[a-z0-9\x80-\xff]))['"]?(?:$|[ \t]*$|:|\.\.\.|,|#|<mailto| ?\(| \.\.\. | on \d| (?:-|–) | +#?[245]\d\d)"#
@@ -73,7 +77,11 @@ pub(crate) fn read(text: &Text) -> Words {
         } else if inline.is_none()
             && let Some(range) = INLINE.groups(head).and_then(|groups| groups.get(1).cloned().flatten())
         {
-            inline = Some((crate::source::shown(head.get(range.clone()).unwrap_or_default()), line.start, line.start + range.end));
+            inline = Some((
+                crate::source::shown(head.get(range.clone()).unwrap_or_default()),
+                line.start,
+                line.start + range.end,
+            ));
         }
     }
     found.delayed = DELAYED.is_match(text.slice(0..end.min(16 * 1024)));
@@ -116,7 +124,10 @@ fn blocks(text: &Text, starts: &[(String, usize, usize)], end: usize) -> Vec<Tol
         };
         for one in waiting.drain(..).chain(Some(place)) {
             if let Some(told) = told.get_mut(one) {
-                let better = told.said.as_ref().is_none_or(|have| have.code.is_none() && (said.code.is_some() || (have.enhanced.is_none() && said.enhanced.is_some())));
+                let better = told.said.as_ref().is_none_or(|have| {
+                    have.code.is_none()
+                        && (said.code.is_some() || (have.enhanced.is_none() && said.enhanced.is_some()))
+                });
                 if better {
                     told.said = Some(said.clone());
                 }
@@ -130,7 +141,10 @@ fn blocks(text: &Text, starts: &[(String, usize, usize)], end: usize) -> Vec<Tol
 fn block(text: &Text, range: Range<usize>) -> Option<Said> {
     let bytes = text.bytes();
     let mut range = trim(bytes, range);
-    while bytes.get(range.start).is_some_and(|byte| matches!(byte, b':' | b'>' | b'.' | b'\'' | b'"' | b',' | b'-')) {
+    while bytes
+        .get(range.start)
+        .is_some_and(|byte| matches!(byte, b':' | b'>' | b'.' | b'\'' | b'"' | b',' | b'-'))
+    {
         range.start += 1;
     }
     let range = trim(bytes, range);
@@ -157,7 +171,10 @@ fn paragraph(bytes: &[u8], range: Range<usize>) -> Range<usize> {
 
 /// Where a recipient has no reply, one that names it elsewhere, or else the only one there is.
 fn lend(text: &Text, starts: &[(String, usize, usize)], end: usize, told: &mut [Told]) {
-    if told.iter().all(|one| one.said.as_ref().is_some_and(|said| said.code.is_some() || said.enhanced.is_some())) {
+    if told
+        .iter()
+        .all(|one| one.said.as_ref().is_some_and(|said| said.code.is_some() || said.enhanced.is_some()))
+    {
         return;
     }
     let first = starts.first().map_or(0, |(_, start, _)| *start);
@@ -165,7 +182,9 @@ fn lend(text: &Text, starts: &[(String, usize, usize)], end: usize, told: &mut [
     let known: Vec<(String, Said)> = told
         .iter()
         .filter_map(|one| one.said.clone().filter(|said| said.code.is_some()))
-        .filter_map(|said| Some((said.full.string(find::address(said.full.bytes())?).to_ascii_lowercase(), said)))
+        .filter_map(|said| {
+            Some((said.full.string(find::address(said.full.bytes())?).to_ascii_lowercase(), said))
+        })
         .take(64)
         .collect();
     let any = told.iter().any(|one| one.said.as_ref().is_some_and(|said| said.code.is_some()));
@@ -174,9 +193,13 @@ fn lend(text: &Text, starts: &[(String, usize, usize)], end: usize, told: &mut [
     } else {
         None
     };
-    for one in told.iter_mut().filter(|one| one.said.as_ref().is_none_or(|said| said.words() < 6 && said.code.is_none())) {
+    for one in told
+        .iter_mut()
+        .filter(|one| one.said.as_ref().is_none_or(|said| said.words() < 6 && said.code.is_none()))
+    {
         let Some(address) = one.recipient.as_deref() else { continue };
-        let naming = known.iter().find(|(named, _)| named.eq_ignore_ascii_case(address)).map(|(_, said)| said);
+        let naming =
+            known.iter().find(|(named, _)| named.eq_ignore_ascii_case(address)).map(|(_, said)| said);
         one.said = naming.or(before.as_ref()).or(whole.as_ref()).cloned().or(one.said.take());
     }
 }

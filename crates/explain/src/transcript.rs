@@ -1,6 +1,6 @@
 //! A dialogue of client and server, from whatever wrote it down.
 //!
-//! Read are `C:`/`S:` lines, swaks, curl, msmtp, Python's smtplib, PHPMailer, Postfix's verbose log, and
+//! Read are `C:`/`S:` lines, swaks, curl, msmtp, Python's smtplib, `PHPMailer`, Postfix's verbose log, and
 //! plain pastes of telnet, nc or openssl, where replies are known by their three digits. What is no
 //! line of either side is kept as a note, for it may tell that the connection was closed or encrypted.
 
@@ -67,13 +67,19 @@ pub(crate) struct Dialogue {
     pub(crate) turns: Vec<Turn>,
 }
 
-pattern!(MARKED, r"^[ \t]*(?:\[[^\]]{1,40}\] ?|[0-9][0-9:.,TZ -]{4,30} )?(c|s|client|server)[ \t]?[:>](?: |$)");
+pattern!(
+    MARKED,
+    r"^[ \t]*(?:\[[^\]]{1,40}\] ?|[0-9][0-9:.,TZ -]{4,30} )?(c|s|client|server)[ \t]?[:>](?: |$)"
+);
 pattern!(SWAKS, r"^( [-~]>|<[-~]( |$)|<\*\*|<~\*|===|\*\*\*)");
 pattern!(PHP, r"(client -> server|server -> client): ?");
 pattern!(POSTFIX, r"postfix[^ ]*/(smtpd?|lmtp|submission[^\[]*)\[\d+\]: ([<>]) [^ ]+: ?");
-pattern!(VERB, r"^(ehlo|helo|lhlo|mail from ?:|rcpt to ?:|data|rset|noop|quit|vrfy|expn|help|auth|starttls|bdat|etrn)(?:$|[ \t<\r:])|^(mail from|rcpt to) ?:");
+pattern!(
+    VERB,
+    r"^(ehlo|helo|lhlo|mail from ?:|rcpt to ?:|data|rset|noop|quit|vrfy|expn|help|auth|starttls|bdat|etrn)(?:$|[ \t<\r:])|^(mail from|rcpt to) ?:"
+);
 pattern!(REPLY, r"^[2-5]\d\d([ -]|$)");
-pattern!(SMTPLIB, r#"^(send|reply|data|connect): (.*)$"#);
+pattern!(SMTPLIB, r"^(send|reply|data|connect): (.*)$");
 
 /// Reads a dialogue, if the text is one.
 pub(crate) fn read(text: &Text) -> Option<Dialogue> {
@@ -88,11 +94,17 @@ pub(crate) fn read(text: &Text) -> Option<Dialogue> {
     for (index, line) in lines.iter().enumerate() {
         let number = index + 1;
         let Some((side, from)) = side(scheme, text.slice(line.clone())) else {
-            turns.push(Turn { side: Side::Note, line: number, text: text.part(line.clone()), end: End::Unknown });
+            turns.push(Turn {
+                side: Side::Note,
+                line: number,
+                text: text.part(line.clone()),
+                end: End::Unknown,
+            });
             continue;
         };
         let body = line.start + from..line.end;
-        let escaped = scheme == Scheme::Smtplib || (raw && begins(text.slice(line.clone()), "c:") && text.slice(line.clone()).starts_with(b"c"));
+        let escaped = scheme == Scheme::Smtplib
+            || (raw && begins(text.slice(line.clone()), "c:") && text.slice(line.clone()).starts_with(b"c"));
         if escaped && side != Side::Note {
             unescape(text, body, side, number, &mut turns);
         } else {
@@ -120,7 +132,9 @@ fn scheme(text: &Text, lines: &[Range<usize>]) -> Option<Scheme> {
                 Side::Note => {}
             }
         }
-        let fits = (verbs > 0 && server > 0) || verbs > 1 || (server > 0 && client == 0 && scheme != Scheme::Curl && server > 1);
+        let fits = (verbs > 0 && server > 0)
+            || verbs > 1
+            || (server > 0 && client == 0 && scheme != Scheme::Curl && server > 1);
         let lines = client + server;
         if fits && best.is_none_or(|(_, most)| lines > most) {
             best = Some((scheme, lines));
@@ -159,7 +173,11 @@ fn side(scheme: Scheme, line: &[u8]) -> Option<(Side, usize)> {
             let groups = MARKED.groups(line.get(..80).unwrap_or(line))?;
             let all = groups.first().cloned().flatten()?;
             let who = line.get(groups.get(1).cloned().flatten()?)?;
-            let side = if who.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b'c')) { Side::Client } else { Side::Server };
+            let side = if who.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b'c')) {
+                Side::Client
+            } else {
+                Side::Server
+            };
             Some((side, all.end))
         }
         Scheme::Swaks => {
@@ -276,7 +294,10 @@ fn unescape(text: &Text, range: Range<usize>, side: Side, line: usize, turns: &m
     }
 }
 
-pattern!(TOOL, r"^(trying |connected to |connected\(|escape character|connection (closed|to|from)|telnet|nc |ncat|---$|ssl-session|certificate|verify|depth=|server certificate|subject=|issuer=|read r block|-----|debug|new, tls|closed|[*$#%] )");
+pattern!(
+    TOOL,
+    r"^(trying |connected to |connected\(|escape character|connection (closed|to|from)|telnet|nc |ncat|---$|ssl-session|certificate|verify|depth=|server certificate|subject=|issuer=|read r block|-----|debug|new, tls|closed|[*$#%] )"
+);
 
 /// A paste without marks: replies by their digits, the rest is the client's once it has begun.
 fn plain(text: &Text, lines: &[Range<usize>], turns: &mut Vec<Turn>) {
@@ -300,7 +321,9 @@ fn plain(text: &Text, lines: &[Range<usize>], turns: &mut Vec<Turn>) {
             // 354 answers DATA: what follows is content until the lone dot.
             content = asked && bytes.starts_with(b"354");
             Side::Server
-        } else if TOOL.is_match(bytes.get(..40).unwrap_or(bytes)) || (trim(bytes, 0..bytes.len()).is_empty() && !asked) {
+        } else if TOOL.is_match(bytes.get(..40).unwrap_or(bytes))
+            || (trim(bytes, 0..bytes.len()).is_empty() && !asked)
+        {
             Side::Note
         } else {
             Side::Client

@@ -4,6 +4,7 @@
 use postroad_explain::answer::{Note, Reading, Tri};
 use postroad_explain::explain_text;
 use proptest::prelude::*;
+use std::fmt::Write as _;
 
 /// What must hold of any reading.
 fn sound(input: &[u8], reading: &Reading) {
@@ -36,13 +37,47 @@ fn sound(input: &[u8], reading: &Reading) {
 /// Pieces that texts of this kind are made of, so that chance goes deep.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
-        "From MAILER-DAEMON x\n", "Subject: x\n", "Content-Type: multipart/report; boundary=b\n", "\n", "\r\n", "--b\n", "--b--\n",
-        "Content-Type: message/delivery-status\n", "Content-Type: message/rfc822\n", "Content-Transfer-Encoding: base64\n",
-        "Content-Transfer-Encoding: quoted-printable\n", "Final-Recipient: rfc822; a@b.org\n", "Action: failed\n", "Status: 5.1.1\n",
-        "Diagnostic-Code: smtp; 550 5.1.1 user unknown\n", "<a@b.org>: host mx.b.org[192.0.2.1] said: 550-5.1.1 no such user 550 5.1.1 here\n",
-        "S: 220 x\n", "C: EHLO x\n", "S: 250-x\n", "S: 250 SIZE 10\n", "C: DATA\n", "C: .\n", "c: .\\n\\r\\x41\\\n", "C: AUTH LOGIN\n", "S: 334 x\n",
-        " -> EHLO x\n", "<-  250 x\n", "send: b'a\\r\\n'\n", "reply: b'250 x\\r\\n'\n", "550 5.7.1 \u{2019}spam\u{201d}\n", "=41=\n", "AAAA\n", "\\n5", "@", "<", ">", "5.1.1", "=E",
-        "m postfix/smtp[1]: QQQQQ: to=<a@b>, relay=none, dsn=4.4.1, status=deferred (x)\n", "1abcDE-000001-AB ** a@b.org: 550 x\n", "LED=550 x};\n",
+        "From MAILER-DAEMON x\n",
+        "Subject: x\n",
+        "Content-Type: multipart/report; boundary=b\n",
+        "\n",
+        "\r\n",
+        "--b\n",
+        "--b--\n",
+        "Content-Type: message/delivery-status\n",
+        "Content-Type: message/rfc822\n",
+        "Content-Transfer-Encoding: base64\n",
+        "Content-Transfer-Encoding: quoted-printable\n",
+        "Final-Recipient: rfc822; a@b.org\n",
+        "Action: failed\n",
+        "Status: 5.1.1\n",
+        "Diagnostic-Code: smtp; 550 5.1.1 user unknown\n",
+        "<a@b.org>: host mx.b.org[192.0.2.1] said: 550-5.1.1 no such user 550 5.1.1 here\n",
+        "S: 220 x\n",
+        "C: EHLO x\n",
+        "S: 250-x\n",
+        "S: 250 SIZE 10\n",
+        "C: DATA\n",
+        "C: .\n",
+        "c: .\\n\\r\\x41\\\n",
+        "C: AUTH LOGIN\n",
+        "S: 334 x\n",
+        " -> EHLO x\n",
+        "<-  250 x\n",
+        "send: b'a\\r\\n'\n",
+        "reply: b'250 x\\r\\n'\n",
+        "550 5.7.1 \u{2019}spam\u{201d}\n",
+        "=41=\n",
+        "AAAA\n",
+        "\\n5",
+        "@",
+        "<",
+        ">",
+        "5.1.1",
+        "=E",
+        "m postfix/smtp[1]: QQQQQ: to=<a@b>, relay=none, dsn=4.4.1, status=deferred (x)\n",
+        "1abcDE-000001-AB ** a@b.org: 550 x\n",
+        "LED=550 x};\n",
     ]);
     prop_oneof![
         8 => known.prop_map(|text| text.as_bytes().to_vec()),
@@ -77,7 +112,7 @@ fn more_than_a_megabyte_is_told_as_cut() {
 fn a_hundred_thousand_recipients_are_bounded_and_told() {
     let mut input = String::from("This is the mail system\n\n");
     for number in 0..100_000 {
-        input += &format!("<{number}@x.org>\n");
+        writeln!(input, "<{number}@x.org>").unwrap();
     }
     let reading = explain_text(input.as_bytes());
     assert_eq!(reading.recipients.len(), 10_000);
@@ -89,7 +124,7 @@ fn a_hundred_thousand_recipients_are_bounded_and_told() {
 fn parts_in_parts_in_parts_end() {
     let mut input = String::from("Subject: x\nMIME-Version: 1.0\n");
     for number in 0..20_000 {
-        input += &format!("Content-Type: multipart/mixed; boundary=\"b{number}\"\n\n--b{number}\n");
+        writeln!(input, "Content-Type: multipart/mixed; boundary=\"b{number}\"\n\n--b{number}").unwrap();
     }
     sound(input.as_bytes(), &explain_text(input.as_bytes()));
     let input = "Received: x\nSubject: y\nContent-Type: message/rfc822\n\n".to_owned()
@@ -99,7 +134,9 @@ fn parts_in_parts_in_parts_end() {
 
 #[test]
 fn one_long_line_of_anything_ends() {
-    for unit in ["a", "@", "550 ", "550 a.", "5.1.1 ", "<a@b.org> ", "--- ", "C: ", "'", "\\n", "listed at ", "s="] {
+    for unit in
+        ["a", "@", "550 ", "550 a.", "5.1.1 ", "<a@b.org> ", "--- ", "C: ", "'", "\\n", "listed at ", "s="]
+    {
         let input = unit.repeat(1024 * 1024 / unit.len());
         sound(input.as_bytes(), &explain_text(input.as_bytes()));
     }

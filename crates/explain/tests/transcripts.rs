@@ -3,6 +3,7 @@
 
 use postroad_explain::answer::{Fault, Reading, Source, Tri};
 use postroad_explain::explain_text;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 fn read(text: &str) -> Reading {
@@ -21,7 +22,7 @@ fn after(offers: &[&str], rest: &str) -> Vec<String> {
     let mut text = "S: 220 mx.example.org\nC: EHLO client.example\n".to_owned();
     let all: Vec<&str> = std::iter::once("mx.example.org").chain(offers.iter().copied()).collect();
     for (index, offer) in all.iter().enumerate() {
-        text += &format!("S: 250{}{offer}\n", if index + 1 < all.len() { '-' } else { ' ' });
+        writeln!(text, "S: 250{}{offer}", if index + 1 < all.len() { '-' } else { ' ' }).unwrap();
     }
     faults(&(text + rest))
 }
@@ -41,35 +42,91 @@ fn each_fault_is_named_at_its_first_wrong_step() {
     for (offers, rest, expected) in [
         (none, format!("{SENT}C: x\nC: .hidden\nC: .also\nC: .\nS: 250 ok\n{BYE}"), "dot-not-stuffed@11"),
         (none, format!("{SENT}C: x\nC: .\nC: more\nC: .\nS: 250 ok\n{BYE}"), "dot-not-stuffed@11"),
-        (none, format!("C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nC: Subject: x\nC: .\nS: 354 go\nC: .\nS: 250 ok\n{BYE}"), "content-before-354@9"),
-        (none, format!("C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 451 4.3.0 no\nC: Subject: x\nC: .\nS: 500 5.5.2 what\n{BYE}"), "content-after-refused-data@10"),
-        (&["STARTTLS"], format!("C: STARTTLS\nS: 220 2.0.0 go\nC: MAIL FROM:<a@b.example>\nS: 503 5.5.1 hello\n{BYE}"), "no-ehlo-after-starttls@7"),
-        (&["STARTTLS"], format!("C: STARTTLS\nC: EHLO client.example\nS: 220 2.0.0 go\nS: 250 x\n{BYE}"), "pipelined-after-starttls@6"),
+        (
+            none,
+            format!(
+                "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nC: Subject: x\nC: .\nS: 354 go\nC: .\nS: 250 ok\n{BYE}"
+            ),
+            "content-before-354@9",
+        ),
+        (
+            none,
+            format!(
+                "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 451 4.3.0 no\nC: Subject: x\nC: .\nS: 500 5.5.2 what\n{BYE}"
+            ),
+            "content-after-refused-data@10",
+        ),
+        (
+            &["STARTTLS"],
+            format!("C: STARTTLS\nS: 220 2.0.0 go\nC: MAIL FROM:<a@b.example>\nS: 503 5.5.1 hello\n{BYE}"),
+            "no-ehlo-after-starttls@7",
+        ),
+        (
+            &["STARTTLS"],
+            format!("C: STARTTLS\nC: EHLO client.example\nS: 220 2.0.0 go\nS: 250 x\n{BYE}"),
+            "pipelined-after-starttls@6",
+        ),
         (&["AUTH PLAIN"], format!("C: AUTH PLAIN AGEAYg==\nS: 235 2.7.0 ok\n{BYE}"), "auth-in-clear@5"),
         (&["SIZE 10"], format!("C: AUTH CRAM-MD5\nS: 502 5.5.1 no\n{BYE}"), "auth-not-offered@5"),
         (none, SENT.replace("C: DATA\nS: 354 go\n", ""), "missing-quit@7"),
-        (&["SIZE 1000"], format!("C: MAIL FROM:<a@b.example> SIZE=1001\nS: 552 5.3.4 big\n{BYE}"), "size-ignored@5"),
-        (&["SIZE 10"], format!("{SENT}C: much more than ten\nC: .\nS: 552 5.3.4 big\n{BYE}"), "size-ignored@12"),
+        (
+            &["SIZE 1000"],
+            format!("C: MAIL FROM:<a@b.example> SIZE=1001\nS: 552 5.3.4 big\n{BYE}"),
+            "size-ignored@5",
+        ),
+        (
+            &["SIZE 10"],
+            format!("{SENT}C: much more than ten\nC: .\nS: 552 5.3.4 big\n{BYE}"),
+            "size-ignored@12",
+        ),
         (none, format!("C: RCPT TO:<c@d.example>\nS: 503 5.5.1 no\n{BYE}"), "rcpt-before-mail@4"),
-        (none, format!("C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: DATA\nS: 503 5.5.1 no\n{BYE}"), "data-before-rcpt@6"),
-        (none, format!("C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: MAIL FROM:<a@b.example>\nS: 503 5.5.1 no\n{BYE}"), "nested-mail@6"),
-        (none, format!("C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nS: 250 ok\nS: 250 ok\n{BYE}"), "pipelining-not-offered@5"),
+        (
+            none,
+            format!("C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: DATA\nS: 503 5.5.1 no\n{BYE}"),
+            "data-before-rcpt@6",
+        ),
+        (
+            none,
+            format!(
+                "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: MAIL FROM:<a@b.example>\nS: 503 5.5.1 no\n{BYE}"
+            ),
+            "nested-mail@6",
+        ),
+        (
+            none,
+            format!("C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nS: 250 ok\nS: 250 ok\n{BYE}"),
+            "pipelining-not-offered@5",
+        ),
         (&["PIPELINING"], format!("C: NOOP\nC: RSET\nS: 250 ok\nS: 250 ok\n{BYE}"), "no-reply-awaited@6"),
         (none, format!("C: NOOP {}\nS: 500 5.5.2 long\n{BYE}", "x".repeat(510)), "command-line-too-long@4"),
         (none, format!("C: MIAL FROM:<a@b.example>\nS: 500 5.5.1 what\n{BYE}"), "unknown-command@4"),
         (none, format!("C: MAIL FROM:a@b.example\nS: 501 5.5.4 no\n{BYE}"), "malformed-path@4"),
         (none, format!("C: MAIL FROM:<a b@c.example>\nS: 501 5.5.4 no\n{BYE}"), "malformed-path@4"),
         (none, format!("C: MAIL FROM: <a@b.example>\nS: 250 ok\n{BYE}"), "space-after-colon@4"),
-        (&["SIZE 10"], format!("C: MAIL FROM:<a@b.example> BODY=8BITMIME\nS: 555 5.5.4 no\n{BYE}"), "parameter-not-offered@5"),
+        (
+            &["SIZE 10"],
+            format!("C: MAIL FROM:<a@b.example> BODY=8BITMIME\nS: 555 5.5.4 no\n{BYE}"),
+            "parameter-not-offered@5",
+        ),
         (none, format!("{SENT}C: x\nC: y\n"), "terminator-missing@11"),
-        (none, format!("C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 550 5.1.1 no\nC: DATA\nS: 503 5.5.1 no\n{BYE}"), "data-after-all-refused@8"),
+        (
+            none,
+            format!(
+                "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 550 5.1.1 no\nC: DATA\nS: 503 5.5.1 no\n{BYE}"
+            ),
+            "data-after-all-refused@8",
+        ),
         (none, "C: EHLO -\nS: 501 5.5.4 no\nC: QUIT\nS: 221 bye\n".to_owned(), "hello-not-a-name@4"),
         (none, "C: NOOP\n* timed out\n".to_owned(), "server-silent@4"),
         (none, "C: NOOP\n* connection closed by remote host\n".to_owned(), "server-closed-without-reply@4"),
         (none, format!("C: NOOP\nS: 250-a\nS: 251 b\n{BYE}"), "server-code-changes@6"),
         (none, format!("C: NOOP\nS: 250 5.0.0 b\n{BYE}"), "server-class-mismatch@5"),
         (none, format!("C: NOOP\nS: fine\nS: 250 2.0.0 ok\n{BYE}"), "server-bad-reply@5"),
-        (none, format!("{}C: x\nC: .\nS: 250 ok\n{BYE}", SENT.replace("354 go", "354 2.0.0 go")), "server-enhanced-in-3yz@9"),
+        (
+            none,
+            format!("{}C: x\nC: .\nS: 250 ok\n{BYE}", SENT.replace("354 go", "354 2.0.0 go")),
+            "server-enhanced-in-3yz@9",
+        ),
     ] {
         let found = after(offers, &rest);
         assert_eq!(found, [expected], "{rest}");
@@ -78,14 +135,26 @@ fn each_fault_is_named_at_its_first_wrong_step() {
 
 #[test]
 fn mail_before_a_hello_and_a_command_before_the_greeting() {
-    assert_eq!(faults("S: 220 x.example\nC: MAIL FROM:<a@b.example>\nS: 503 5.5.1 hello\nC: QUIT\nS: 221 bye\n"), ["mail-before-ehlo@2"]);
-    assert_eq!(faults("C: EHLO a.example\nS: 220 x.example\nS: 250 x.example\nC: QUIT\nS: 221 bye\n"), ["command-before-greeting@1"]);
+    assert_eq!(
+        faults("S: 220 x.example\nC: MAIL FROM:<a@b.example>\nS: 503 5.5.1 hello\nC: QUIT\nS: 221 bye\n"),
+        ["mail-before-ehlo@2"]
+    );
+    assert_eq!(
+        faults("C: EHLO a.example\nS: 220 x.example\nS: 250 x.example\nC: QUIT\nS: 221 bye\n"),
+        ["command-before-greeting@1"]
+    );
 }
 
 #[test]
 fn what_a_paste_does_not_show_is_not_held_against_anyone() {
-    assert_eq!(faults("C: MAIL FROM:<a@b.example>\nS: 250 2.1.0 ok\nC: QUIT\nS: 221 2.0.0 bye\n"), Vec::<String>::new());
-    assert_eq!(faults("C: DATA\nS: 354 go\nS: 250 2.0.0 stored\nC: QUIT\nS: 221 2.0.0 bye\n"), Vec::<String>::new());
+    assert_eq!(
+        faults("C: MAIL FROM:<a@b.example>\nS: 250 2.1.0 ok\nC: QUIT\nS: 221 2.0.0 bye\n"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        faults("C: DATA\nS: 354 go\nS: 250 2.0.0 stored\nC: QUIT\nS: 221 2.0.0 bye\n"),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -137,11 +206,19 @@ fn a_login_is_never_given_back() {
 
 #[test]
 fn a_refused_recipient_is_answered_with_its_command() {
-    let reading = read("S: 220 mx.example.org\nC: HELO c.example\nS: 250 mx.example.org\nC: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<bob@d.example>\nS: 550-5.1.1 No such\nS: 550 5.1.1 user here\nC: QUIT\nS: 221 bye\n");
+    let reading = read(
+        "S: 220 mx.example.org\nC: HELO c.example\nS: 250 mx.example.org\nC: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<bob@d.example>\nS: 550-5.1.1 No such\nS: 550 5.1.1 user here\nC: QUIT\nS: 221 bye\n",
+    );
     let answer = &reading.recipients[0];
-    assert_eq!((answer.recipient.as_deref(), answer.cause, answer.remove), (Some("bob@d.example"), "mailbox-unknown", Tri::Yes));
+    assert_eq!(
+        (answer.recipient.as_deref(), answer.cause, answer.remove),
+        (Some("bob@d.example"), "mailbox-unknown", Tri::Yes)
+    );
     let reply = answer.reply.as_ref().unwrap();
-    assert_eq!((reply.text.as_str(), reply.command.as_deref()), ("No such user here", Some("RCPT TO:<bob@d.example>")));
+    assert_eq!(
+        (reply.text.as_str(), reply.command.as_deref()),
+        ("No such user here", Some("RCPT TO:<bob@d.example>"))
+    );
 }
 
 /// Our own dialogues in which the server never refuses are correct clients by design.
@@ -150,13 +227,16 @@ fn our_own_sound_dialogues_have_no_errors() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dialogues");
     let mut seen = 0;
     for folder in ["chunking", "greeting", "lmtp", "order", "pipelining", "tls", "limits", "size"] {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
             let refused = text.lines().any(|line| line.starts_with("S: 4") || line.starts_with("S: 5"));
             // Counts, repetitions and unfinished lines are read by the runner of the dialogues only.
-            let plain = !text.lines().any(|line| line.starts_with("S*") || line.starts_with("c: ") || line.contains("}*"));
+            let plain = !text
+                .lines()
+                .any(|line| line.starts_with("S*") || line.starts_with("c: ") || line.contains("}*"));
             // After HELO nothing is offered, and yet our runner writes what follows at once.
             if refused || !plain || text.contains("C: HELO") || !text.contains("\nS: 2") {
                 continue;

@@ -100,7 +100,9 @@ pub struct Words {
 pub fn faults() -> &'static [Fault] {
     static ROWS: OnceLock<Vec<Fault>> = OnceLock::new();
     ROWS.get_or_init(|| {
-        rows(FAULTS).map(|[key, side, rfc, section, severity]| Fault { key, side, rfc, section, severity }).collect()
+        rows(FAULTS)
+            .map(|[key, side, rfc, section, severity]| Fault { key, side, rfc, section, severity })
+            .collect()
     })
 }
 
@@ -123,7 +125,13 @@ pub fn code_causes() -> &'static [CodeCause] {
     static ROWS: OnceLock<Vec<CodeCause>> = OnceLock::new();
     ROWS.get_or_init(|| {
         rows(CODE_CAUSES)
-            .map(|[vendor, code, cause, action, readings]| CodeCause { vendor, code, cause, action, readings })
+            .map(|[vendor, code, cause, action, readings]| CodeCause {
+                vendor,
+                code,
+                cause,
+                action,
+                readings,
+            })
             .collect()
     })
 }
@@ -132,14 +140,17 @@ pub fn code_causes() -> &'static [CodeCause] {
 pub fn signs() -> &'static [Sign] {
     static ROWS: OnceLock<Vec<Sign>> = OnceLock::new();
     ROWS.get_or_init(|| {
-        rows(PROVIDER_SIGNS).map(|[provider, vendor, kind, value]| Sign { provider, vendor, kind, value }).collect()
+        rows(PROVIDER_SIGNS)
+            .map(|[provider, vendor, kind, value]| Sign { provider, vendor, kind, value })
+            .collect()
     })
 }
 
 /// The words of a key.
 pub fn words(key: &str) -> Option<&'static Words> {
     static ROWS: OnceLock<Vec<Words>> = OnceLock::new();
-    let all = ROWS
-        .get_or_init(|| rows(BOUNCE_WORDS).map(|[key, pattern, meaning]| Words { key, pattern, meaning }).collect());
+    let all = ROWS.get_or_init(|| {
+        rows(BOUNCE_WORDS).map(|[key, pattern, meaning]| Words { key, pattern, meaning }).collect()
+    });
     all.iter().find(|words| words.key == key)
 }
