@@ -204,20 +204,19 @@ fn choose(
     let by_code = enhanced.and_then(|code| rules::enhanced_cause(code, who.vendor));
     let by_basic = said.code.and_then(rules::basic_cause);
     if let Some(found) = &verdict.found {
-        // A vendor's own code says more than words that many use.
-        let own = by_code.filter(|(row, basis)| {
-            *basis == Basis::Provider && row.readings == "-" && found.basis >= Basis::OtherProvider
+        // A code that decides says more than words that many use, where it is the vendor's own, or where
+        // the words leave it open.
+        let open = found.rule.action == "see-text";
+        let coded = by_code.filter(|(row, basis)| {
+            let decides = row.readings == "-" && !matches!(row.action, "by-class" | "see-text");
+            let own = *basis == Basis::Provider && found.basis >= Basis::OtherProvider;
+            decides && (own || (open && found.basis == Basis::Generic))
         });
-        if own.is_none() {
-            let see = found.rule.action == "see-text";
-            let code = by_code.filter(|(row, _)| see && row.readings == "-" && row.action != "by-class");
-            let action = code
-                .filter(|(row, _)| row.cause == found.rule.cause)
-                .map_or(found.rule.action, |(row, _)| row.action);
-            let readings =
-                if is_undecided(found) { readings_of(by_code, found.rule.cause) } else { Vec::new() };
-            return Choice { cause: found.rule.cause, action, basis: found.basis, readings };
+        if let Some((row, basis)) = coded {
+            return Choice { cause: row.cause, action: row.action, basis, readings: Vec::new() };
         }
+        let readings = if is_undecided(found) { readings_of(by_code, found.rule.cause) } else { Vec::new() };
+        return Choice { cause: found.rule.cause, action: found.rule.action, basis: found.basis, readings };
     }
     let coded = by_code.filter(|(row, _)| row.cause != "unknown").or(by_basic).or(by_code);
     let Some((row, basis)) = coded else {
@@ -387,8 +386,14 @@ impl Facts<'_> {
         let basic = self.said.code.is_none_or(|code| matches!(code, 550 | 551 | 553 | 554 | 556));
         let vendor = self.who.vendor.is_some() && code.detail == 10;
         if says_gone(code) && choice.basis == Basis::Registry {
-            let clear =
-                basic && permanent && !vendor && !self.verdict.competes && !rules::reuses(self.who, code);
+            // Open words may stand beside the code only where they are of the same thing.
+            let agrees = self.verdict.found.as_ref().is_none_or(|found| found.rule.cause == choice.cause);
+            let clear = basic
+                && permanent
+                && agrees
+                && !vendor
+                && !self.verdict.competes
+                && !rules::reuses(self.who, code);
             return if clear { Tri::Yes } else { Tri::Ambiguous };
         }
         let may = choice.cause.starts_with("mailbox-")

@@ -41,7 +41,7 @@ pattern!(EXCHANGE, r"LED=(.*?)(?:\};|\}\]|\}$|\]$|$)");
 pattern!(FQDN, r"FQDN=([^\};]+)");
 pattern!(
     OPENSMTPD,
-    r#"(?:evpid=|\s)([0-9a-f]{8,20})?\b.*?\bto=<([^>]*)>.*?\bresult="?(\w+)"?(?:.*?\bstat="(.*)"?$)?"#
+    r#"(?:\bevpid=([0-9a-f]{8,20})\b.*?)?\bto=<([^>]*)>.*?\bresult="?(\w+)"?(?:.*?\bstat="(.*)"?$)?"#
 );
 pattern!(OPENSMTPD_RELAY, r#"relay="?[^"( ]*\(?([a-z0-9.-]+\.[a-z]{2,})\)?"#);
 pattern!(MSMTP, r"\brecipients=(\S+)(.*)$");
