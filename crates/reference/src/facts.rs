@@ -250,7 +250,7 @@ pub fn rules() -> &'static [Rule] {
 }
 
 /// The rows of a table: lines that are neither comments nor its head, cut at tabs.
-fn rows<const N: usize>(table: &'static str) -> impl Iterator<Item = [&'static str; N]> {
+pub(crate) fn rows<const N: usize>(table: &'static str) -> impl Iterator<Item = [&'static str; N]> {
     table.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).skip(1).map(|line| {
         let mut cells = line.split('\t');
         std::array::from_fn(|_| cells.next().unwrap_or("-").trim())

@@ -11,6 +11,7 @@
 pub mod check;
 pub mod facts;
 pub mod language;
+pub mod signs;
 
 pub use facts::{Basic, Class, Enhanced, Rule, Standing};
 pub use language::{Entry, Language};

@@ -1,0 +1,533 @@
+//! From one reply about one recipient to the five answers.
+//!
+//! Taking a living address off a list is the worst error, so that answer is `Yes` only where words or an
+//! unambiguous code say that the mailbox is gone, the refusal is permanent, and nothing in the same text
+//! speaks of anything else. RFC 3463 §2, RFC 5321 §4.2.1; RFC 7505 for domains that take no mail.
+
+use crate::answer::{Answer, Basis, Confidence, EnhancedCode, Evidence, Found, Outcome, Party, Record, Tri};
+use crate::find;
+use crate::pattern::words;
+use crate::rules::{self, Match, Who};
+use crate::said::{Said, Stage};
+use postroad_reference::signs;
+use std::collections::BTreeMap;
+
+/// Replies that are compared with the known texts, in octets of all together; the rest is told by codes.
+const COMPARED: usize = 512 * 1024;
+
+/// Different verdicts that are kept for replies seen before.
+const KEPT: usize = 4096;
+
+words!(SENDER, "sender");
+words!(COMPETE, "compete");
+
+/// What is known of one recipient.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Case {
+    pub(crate) recipient: Option<String>,
+    pub(crate) message: Option<String>,
+    /// What the reporting server says it did.
+    pub(crate) outcome: Option<Outcome>,
+    /// The status it gives (RFC 3464 §2.3.4), which may be its own.
+    pub(crate) status: Option<EnhancedCode>,
+    /// The server that answered, if that is told beside the reply.
+    pub(crate) remote: Option<String>,
+    /// The server that tells.
+    pub(crate) reporting: Option<String>,
+    pub(crate) said: Option<Said>,
+}
+
+/// Judges, and remembers how much it has compared.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    compared: usize,
+    /// Verdicts of the rules by the reply's words and who may have said it: mail to many gives many alike.
+    known: BTreeMap<(Vec<u8>, Vec<&'static str>), Verdict>,
+    /// Whether replies were left uncompared.
+    pub(crate) tired: bool,
+}
+
+/// What words alone say.
+#[derive(Clone, Debug, Default)]
+struct Verdict {
+    found: Option<Match>,
+    sender: bool,
+    competes: bool,
+    causes: Vec<&'static str>,
+}
+
+/// What the codes and the words together chose.
+struct Choice {
+    cause: &'static str,
+    action: &'static str,
+    basis: Basis,
+    readings: Vec<&'static str>,
+}
+
+impl Judge {
+    /// The answer for one recipient.
+    pub(crate) fn answer(&mut self, case: Case) -> Answer {
+        let said = case.said.clone().unwrap_or_default();
+        let enhanced = said.enhanced.or(case.status);
+        let outcome = case.outcome.unwrap_or(match class(said.code, enhanced) {
+            Class::Success => Outcome::Delivered,
+            Class::Transient => Outcome::Delayed,
+            Class::Permanent | Class::Clash | Class::None => Outcome::Failed,
+        });
+        if outcome.is_success() {
+            return settled(case, outcome);
+        }
+        let hosts: Vec<&str> = match (said.host.as_deref(), case.remote.as_deref()) {
+            (None, None) => case.reporting.as_deref().into_iter().collect(),
+            (said, remote) => said.into_iter().chain(remote).collect(),
+        };
+        let domain =
+            case.recipient.as_deref().and_then(|address| address.rsplit_once('@')).map(|(_, domain)| domain);
+        let who = rules::who(&hosts, said.full.bytes(), domain);
+        let verdict = self.verdict(&said, &who);
+        let choice = choose(&said, enhanced, &verdict, &who, outcome);
+        let facts = Facts { said: &said, enhanced, outcome, verdict: &verdict, who: &who };
+        let remove = facts.remove(&choice);
+        let retry = facts.retry(&choice);
+        let confidence = facts.confidence(&choice);
+        let mut action = choice.action;
+        if action == "remove-address" && remove != Tri::Yes {
+            // The step must not say what the answer does not.
+            action = if facts.class() == Class::Transient || outcome == Outcome::Delayed {
+                "retry-later"
+            } else {
+                "see-text"
+            };
+        }
+        let mut readings = choice.readings.clone();
+        if remove == Tri::Ambiguous && readings.len() < 2 {
+            readings = facts.readings(choice.cause);
+        }
+        let found = find::values(&said.full);
+        let evidence = evidence(&said, &verdict);
+        let provider = provider(&verdict, &who);
+        Answer {
+            whose: whose(choice.cause, action, verdict.sender),
+            slow: is_slow(choice.cause, action),
+            record: record(action, &found, case.recipient.as_deref()),
+            recipient: case.recipient,
+            message: case.message,
+            outcome,
+            reply: case.said.map(|said| said.reply()),
+            cause: choice.cause,
+            action,
+            provider,
+            retry,
+            remove,
+            found,
+            evidence,
+            confidence,
+            rule: verdict
+                .found
+                .as_ref()
+                .filter(|_| choice.basis <= Basis::Generic)
+                .map(|found| found.rule.id),
+            basis: choice.basis,
+            readings,
+        }
+    }
+
+    fn verdict(&mut self, said: &Said, who: &Who) -> Verdict {
+        let bytes = said.full.bytes();
+        let key = (bytes.to_vec(), who.providers.clone());
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        if self.compared + bytes.len() > COMPARED {
+            self.tired = true;
+            return Verdict { competes: true, ..Verdict::default() };
+        }
+        self.compared += bytes.len() + 64;
+        let (domains, masked) = find::masked(bytes);
+        let found = rules::find(&domains, &masked, who);
+        let mut rest = masked.clone();
+        if let Some(found) = &found {
+            for byte in rest.get_mut(found.range.clone()).unwrap_or_default() {
+                *byte = b'x';
+            }
+        }
+        let verdict = Verdict {
+            sender: SENDER.is_match(&masked),
+            competes: COMPETE.is_match(&rest),
+            causes: rules::generic_causes(&masked),
+            found,
+        };
+        if self.known.len() < KEPT {
+            self.known.insert(key, verdict.clone());
+        }
+        verdict
+    }
+}
+
+/// Who said it: whose rule matched, if those words are its own; else who is known to have answered.
+fn provider(verdict: &Verdict, who: &Who) -> Option<&'static str> {
+    let own = verdict.found.as_ref().filter(|found| {
+        matches!(found.basis, Basis::Provider | Basis::Filter)
+            || (found.basis == Basis::OtherProvider && who.providers.is_empty() && found.is_distinct())
+    });
+    own.map(|found| found.rule.provider).or_else(|| who.providers.first().copied())
+}
+
+/// What the first digits say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Success,
+    Transient,
+    Permanent,
+    /// The basic and the enhanced code differ (RFC 2034 §4 forbids it).
+    Clash,
+    None,
+}
+
+fn class(code: Option<u16>, enhanced: Option<EnhancedCode>) -> Class {
+    match (code.map(|code| code / 100), enhanced.map(|code| code.class)) {
+        (Some(4), Some(4) | None) | (None, Some(4)) => Class::Transient,
+        (Some(5), Some(5) | None) | (None, Some(5)) => Class::Permanent,
+        (Some(2), Some(2) | None) | (None, Some(2)) => Class::Success,
+        (Some(_), Some(_)) => Class::Clash,
+        _ => Class::None,
+    }
+}
+
+fn choose(
+    said: &Said,
+    enhanced: Option<EnhancedCode>,
+    verdict: &Verdict,
+    who: &Who,
+    outcome: Outcome,
+) -> Choice {
+    let by_code = enhanced.and_then(|code| rules::enhanced_cause(code, who.vendor));
+    let by_basic = said.code.and_then(rules::basic_cause);
+    if let Some(found) = &verdict.found {
+        // A code that decides says more than words that many use, where it is the vendor's own, or where
+        // the words leave it open.
+        let open = found.rule.action == "see-text";
+        let coded = by_code.filter(|(row, basis)| {
+            let decides = row.readings == "-" && !matches!(row.action, "by-class" | "see-text");
+            let own = *basis == Basis::Provider && found.basis >= Basis::OtherProvider;
+            decides && (own || (open && found.basis == Basis::Generic))
+        });
+        if let Some((row, basis)) = coded {
+            return Choice { cause: row.cause, action: row.action, basis, readings: Vec::new() };
+        }
+        let readings = if is_undecided(found) { readings_of(by_code, found.rule.cause) } else { Vec::new() };
+        return Choice { cause: found.rule.cause, action: found.rule.action, basis: found.basis, readings };
+    }
+    let coded = by_code.filter(|(row, _)| row.cause != "unknown").or(by_basic).or(by_code);
+    let Some((row, basis)) = coded else {
+        let (action, basis) = if outcome == Outcome::Delayed {
+            ("retry-later", Basis::Outcome)
+        } else {
+            ("see-text", Basis::Nothing)
+        };
+        return Choice { cause: "unknown", action, basis, readings: Vec::new() };
+    };
+    let gave_up = outcome == Outcome::Failed && basis >= Basis::BasicCode;
+    let transient = class(said.code, enhanced) == Class::Transient;
+    let action = match row.action {
+        "by-class" if transient => "retry-later",
+        "by-class" => "see-text",
+        other => other,
+    };
+    let readings = split(row.readings);
+    if gave_up && transient && said.code.is_some() {
+        return Choice { cause: "expired", action: "see-cause", basis, readings };
+    }
+    Choice { cause: row.cause, action, basis, readings }
+}
+
+/// Rules whose words fit more than one cause.
+fn is_undecided(found: &Match) -> bool {
+    found.rule.action == "see-text" || found.rule.enhanced == "5.4.1"
+}
+
+fn readings_of(
+    by_code: Option<(&'static signs::CodeCause, Basis)>,
+    cause: &'static str,
+) -> Vec<&'static str> {
+    let mut all = vec![cause];
+    let more = by_code.map(|(row, _)| split(row.readings)).unwrap_or_default();
+    all.extend(more.into_iter().filter(|one| *one != cause));
+    all
+}
+
+fn split(list: &'static str) -> Vec<&'static str> {
+    list.split(',').filter(|one| *one != "-").collect()
+}
+
+/// Everything that the last two questions are decided by.
+struct Facts<'a> {
+    said: &'a Said,
+    enhanced: Option<EnhancedCode>,
+    outcome: Outcome,
+    verdict: &'a Verdict,
+    who: &'a Who,
+}
+
+impl Facts<'_> {
+    fn class(&self) -> Class {
+        class(self.said.code, self.enhanced)
+    }
+
+    fn retry(&self, choice: &Choice) -> Tri {
+        if self.outcome == Outcome::Delayed {
+            return Tri::Yes;
+        }
+        let later = matches!(choice.action, "retry-later" | "slow-down" | "split");
+        match self.class() {
+            Class::Transient => Tri::Yes,
+            Class::Clash if later && self.was_seen() => Tri::Yes,
+            Class::Clash => Tri::Ambiguous,
+            // The registry calls X.2.2 transient, receivers send it as 552 (RFC 3463 §3.3, RFC 5248).
+            Class::Permanent if choice.cause == "quota" && self.was_seen() => Tri::Ambiguous,
+            Class::Permanent if choice.action == "see-cause" => Tri::Ambiguous,
+            Class::Permanent if later && self.was_seen() => Tri::Yes,
+            Class::Permanent => Tri::No,
+            Class::Success | Class::None => match choice.action {
+                _ if later => Tri::Yes,
+                "see-text" | "see-cause" | "by-class" => Tri::Ambiguous,
+                _ => Tri::No,
+            },
+        }
+    }
+
+    /// Whether the codes are of a class that the rule was seen with; the registry counts as seen.
+    fn was_seen(&self) -> bool {
+        let Some(found) = &self.verdict.found else { return true };
+        let digit = self.said.code.map(|code| code / 100).or(self.enhanced.map(|code| code.class));
+        let seen = |list: &str| {
+            list.split(',')
+                .filter_map(|one| one.chars().next()?.to_digit(10))
+                .any(|class| Some(class) == digit.map(u32::from))
+        };
+        match (found.rule.reply, found.rule.enhanced) {
+            ("-", "-") => true,
+            ("-", list) | (list, _) => seen(list),
+        }
+    }
+
+    fn remove(&self, choice: &Choice) -> Tri {
+        let doubtful = |yes: bool| if yes { Tri::Ambiguous } else { Tri::No };
+        let mailbox = choice.cause.starts_with("mailbox-");
+        let of_sender = self.verdict.sender
+            || matches!(self.said.stage, Stage::Sender | Stage::Hello)
+            || self.enhanced.is_some_and(|code| code.subject == 1 && matches!(code.detail, 7 | 8));
+        if of_sender || self.outcome == Outcome::Delayed {
+            return Tri::No;
+        }
+        let null_mx = choice.cause == "dns" && choice.action == "remove-address";
+        match self.class() {
+            Class::Transient => return Tri::No,
+            Class::Clash => return doubtful(mailbox),
+            Class::Permanent | Class::Success | Class::None => {}
+        }
+        let permanent = self.class() == Class::Permanent || self.outcome == Outcome::Failed;
+        if choice.basis > Basis::Generic {
+            return self.remove_by_code(choice, permanent);
+        }
+        if !mailbox && !null_mx {
+            // A few words of refusal beside 5.7.0 or 5.7.1 leave everything open.
+            let open = choice.action == "see-text"
+                && choice.basis == Basis::Generic
+                && self.said.words() < 40
+                && self.enhanced.is_some_and(|code| code.subject == 7 && code.detail <= 1);
+            return doubtful(open || choice.action == "remove-address");
+        }
+        if choice.action == "fix-message" {
+            return Tri::No;
+        }
+        let clear = choice.action == "remove-address"
+            && permanent
+            && choice.readings.is_empty()
+            && !self.verdict.competes
+            && !self.codes_object()
+            && self.is_backed(choice);
+        if clear { Tri::Yes } else { Tri::Ambiguous }
+    }
+
+    /// A code of policy, or of storage, beside words of an unknown mailbox: one of the two is wrong,
+    /// unless the rule was seen with that very code.
+    fn codes_object(&self) -> bool {
+        let Some(code) = self.enhanced else {
+            return self.said.code.is_some_and(|code| matches!(code, 452 | 530..=538));
+        };
+        let seen = self
+            .verdict
+            .found
+            .as_ref()
+            .is_some_and(|found| found.rule.enhanced.split(',').any(|one| one == code.to_string()));
+        !seen
+            && (matches!(code.subject, 4 | 7) || (code.subject == 2 && code.detail == 2) || code.subject == 6)
+    }
+
+    /// Another provider's words count only where they are long, or the code agrees.
+    fn is_backed(&self, choice: &Choice) -> bool {
+        choice.basis != Basis::OtherProvider
+            || self.verdict.found.as_ref().is_some_and(Match::is_distinct)
+            || self.enhanced.is_some_and(|code| says_gone(code) || (code.subject, code.detail) == (2, 1))
+            || self.verdict.causes.contains(&choice.cause)
+    }
+
+    fn remove_by_code(&self, choice: &Choice, permanent: bool) -> Tri {
+        let Some(code) = self.enhanced.filter(|code| code.class == 5) else {
+            let may = choice.readings.iter().any(|one| one.starts_with("mailbox-"));
+            let nothing = matches!(choice.basis, Basis::Nothing | Basis::Class) && permanent;
+            return if may || nothing || choice.action == "remove-address" {
+                Tri::Ambiguous
+            } else {
+                Tri::No
+            };
+        };
+        let basic = self.said.code.is_none_or(|code| matches!(code, 550 | 551 | 553 | 554 | 556));
+        let vendor = self.who.vendor.is_some() && code.detail == 10;
+        if says_gone(code) && choice.basis == Basis::Registry {
+            // Open words may stand beside the code only where they are of the same thing.
+            let agrees = self.verdict.found.as_ref().is_none_or(|found| found.rule.cause == choice.cause);
+            let clear = basic
+                && permanent
+                && agrees
+                && !vendor
+                && !self.verdict.competes
+                && !rules::reuses(self.who, code);
+            return if clear { Tri::Yes } else { Tri::Ambiguous };
+        }
+        let may = choice.cause.starts_with("mailbox-")
+            || choice.action == "remove-address"
+            || choice.readings.iter().any(|one| one.starts_with("mailbox-"))
+            // A code of policy without a word that tells which.
+            || (code.subject == 7 && code.detail <= 1)
+            || choice.cause == "unknown";
+        if may { Tri::Ambiguous } else { Tri::No }
+    }
+
+    fn confidence(&self, choice: &Choice) -> Confidence {
+        let clash = self.class() == Class::Clash
+            || (self.verdict.found.is_some() && self.class() != Class::None && !self.was_seen())
+            || (choice.cause.starts_with("mailbox-") && (self.verdict.competes || self.verdict.sender));
+        match choice.basis {
+            _ if clash => Confidence::Guess,
+            Basis::Provider | Basis::Filter | Basis::Software | Basis::SenderSide
+                if choice.readings.is_empty() && choice.action != "see-text" =>
+            {
+                Confidence::Sure
+            }
+            Basis::BlockList => Confidence::Sure,
+            Basis::Provider | Basis::Filter | Basis::Software | Basis::SenderSide | Basis::OtherProvider => {
+                Confidence::Likely
+            }
+            Basis::Generic | Basis::Registry if choice.readings.is_empty() => Confidence::Likely,
+            Basis::Generic
+            | Basis::Registry
+            | Basis::BasicCode
+            | Basis::Class
+            | Basis::Outcome
+            | Basis::Nothing => Confidence::Guess,
+        }
+    }
+
+    /// What a text may mean that does not decide.
+    fn readings(&self, cause: &'static str) -> Vec<&'static str> {
+        let mut all: Vec<&'static str> = vec![cause];
+        let code = self.enhanced.and_then(|code| rules::enhanced_cause(code, self.who.vendor));
+        let basic = self.said.code.and_then(rules::basic_cause);
+        let coded = code
+            .into_iter()
+            .chain(basic)
+            .flat_map(|(row, _)| split(row.readings).into_iter().chain(Some(row.cause)).collect::<Vec<_>>());
+        for one in self.verdict.causes.iter().copied().chain(coded) {
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+        all.retain(|one| *one != "unknown");
+        all.truncate(5);
+        if all.len() < 2 {
+            all = vec!["mailbox-unknown", "policy"];
+        }
+        all
+    }
+}
+
+/// Registered codes that say that nobody is there any more: 5.1.1, 5.1.6, 5.1.10, 5.7.17, 5.7.18.
+fn says_gone(code: EnhancedCode) -> bool {
+    matches!((code.class, code.subject, code.detail), (5, 1, 1 | 6 | 10) | (5, 7, 17 | 18))
+}
+
+/// The answer for mail that arrived.
+fn settled(case: Case, outcome: Outcome) -> Answer {
+    let said = case.said.unwrap_or_default();
+    Answer {
+        recipient: case.recipient,
+        message: case.message,
+        outcome,
+        evidence: if said.is_empty() { Vec::new() } else { evidence(&said, &Verdict::default()) },
+        reply: (!said.is_empty()).then(|| said.reply()),
+        cause: "none",
+        action: "none",
+        provider: None,
+        retry: Tri::No,
+        slow: false,
+        remove: Tri::No,
+        whose: Vec::new(),
+        record: None,
+        found: Vec::new(),
+        confidence: Confidence::Sure,
+        basis: Basis::Outcome,
+        rule: None,
+        readings: Vec::new(),
+    }
+}
+
+fn evidence(said: &Said, verdict: &Verdict) -> Vec<Evidence> {
+    let mut all = Vec::new();
+    let bytes = said.full.bytes();
+    let codes = bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b' ' | b'-' | b'#'))
+        .count();
+    let codes = crate::source::trim(bytes, 0..codes);
+    if codes.len() > 2 {
+        all.push(Evidence { range: said.full.origin(&codes), text: said.full.string(codes) });
+    }
+    if let Some(found) = &verdict.found {
+        all.push(Evidence {
+            range: said.full.origin(&found.range),
+            text: said.full.string(found.range.clone()),
+        });
+    }
+    all
+}
+
+fn whose(cause: &str, action: &str, sender: bool) -> Vec<Party> {
+    let own = signs::actions().iter().find(|row| row.key == action).map_or("-", |row| row.whose);
+    let list = match own {
+        _ if sender && cause.starts_with("mailbox-") => "sender",
+        "-" => signs::causes().iter().find(|row| row.key == cause).map_or("-", |row| row.whose),
+        own => own,
+    };
+    list.split(',').filter_map(Party::read).collect()
+}
+
+fn is_slow(cause: &str, action: &str) -> bool {
+    let by_action = signs::actions().iter().any(|row| row.key == action && row.slow == "yes");
+    let by_cause = signs::causes().iter().any(|row| row.key == cause && row.slow == "yes");
+    by_action || (by_cause && action != "split")
+}
+
+fn record(action: &'static str, found: &[Found], recipient: Option<&str>) -> Option<Record> {
+    if matches!(action, "none" | "by-class") {
+        return None;
+    }
+    let wanted = signs::actions().iter().find(|row| row.key == action).map_or("-", |row| row.concerns);
+    let concerns = wanted.split(',').find_map(|kind| {
+        let mut all = found.iter().filter(|one| one.kind.key() == kind);
+        let exact = all.clone().find(|one| recipient.is_some_and(|to| one.value.eq_ignore_ascii_case(to)));
+        exact.or_else(|| all.next()).cloned()
+    });
+    Some(Record { action, concerns })
+}

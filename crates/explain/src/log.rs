@@ -1,0 +1,319 @@
+//! Lines of logs: Postfix, Exim, Sendmail, Exchange, `OpenSMTPD`, msmtp, and our own.
+//!
+//! Each recipient of each message has one answer: what the last line about it says. Lines that tell of
+//! no delivery are passed over. At most [`MOST`] answers are told.
+
+use crate::answer::Outcome;
+use crate::find;
+use crate::judge::Case;
+use crate::pattern::{Pattern, pattern};
+use crate::said::{Said, Stage, enhanced_code, lower};
+use crate::source::Text;
+use crate::text::MOST;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// The longest part of a line that is looked at.
+const LINE: usize = 16 * 1024;
+
+/// The most recipients of one line.
+const PER_LINE: usize = 64;
+
+pattern!(
+    LOG,
+    r"\bstatus=(sent|deferred|bounced|expired|undeliverable|deliverable|softbounce)\b|\bstat=|\bdsn=\d\.|NOQUEUE: |milter-reject:|(^|\s)(\*\*|==|=>|->|>>) \S+@\S+.*|\bresult=.(ok|tempfail|permfail|loop)|\bLED=|\bsmtpstatus=\d|\bmta (delivery|evpid)|recipient=\S+@\S+ .*agent="
+);
+pattern!(
+    POSTFIX,
+    r"(?:^|[\s:])([0-9A-Za-z]{5,20}): to=<([^>]*)>(?:, orig_to=<[^>]*>)?, relay=([^,\[]+)(?:\[[^\]]*\])?[^,]*,.*?(?:dsn=([245]\.\d{1,3}\.\d{1,3}), )?status=([a-z]+)(?: \((.*)\)?$)?"
+);
+pattern!(REJECT, r"([0-9A-Za-z]{5,20}): (?:milter-)?reject: (\S+) from [^:]*: (.*?)(?:; from=|$)");
+pattern!(FOR_WHOM, r"; .*?\bto=<([^>]*)>");
+pattern!(
+    EXIM,
+    r"(?:^|\s)([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}) (\*\*|==|=>|->|>>|\*>) (\S+)(.*)$"
+);
+pattern!(EXIM_REPLY, r#": (.*)$|C="([^"]*)"#);
+pattern!(SENDMAIL, r"(?:^|[\s:])([0-9A-Za-z]{8,24}): to=([^,]+(?:,<[^,]+)*), (.*)\bstat=(.*)$");
+pattern!(RELAY, r"relay=([^,\s\[]+)");
+pattern!(DSN, r"\bdsn=([245]\.\d{1,3}\.\d{1,3})");
+pattern!(EXCHANGE, r"LED=(.*?)(?:\};|\}\]|\}$|\]$|$)");
+pattern!(FQDN, r"FQDN=([^\};]+)");
+pattern!(
+    OPENSMTPD,
+    r#"(?:\bevpid=([0-9a-f]{8,20})\b.*?)?\bto=<([^>]*)>.*?\bresult="?(\w+)"?(?:.*?\bstat="(.*)"?$)?"#
+);
+pattern!(OPENSMTPD_RELAY, r#"relay="?[^"( ]*\(?([a-z0-9.-]+\.[a-z]{2,})\)?"#);
+pattern!(MSMTP, r"\brecipients=(\S+)(.*)$");
+pattern!(MSMTP_REPLY, r"smtpmsg='(.*?)'(?: errormsg=| exitcode=|$)");
+pattern!(MSMTP_ERROR, r"errormsg='(.*?)'(?: exitcode=|$)");
+pattern!(MSMTP_HOST, r"\bhost=(\S+)");
+pattern!(
+    OURS,
+    r#"\b(delivered|deferred|failed)\b.*?\bid"?[=:]"?([0-9A-Za-z-]+)"?.*?\brecipient"?[=:]"?<?([^\s"<>]+)"#
+);
+pattern!(OURS_REPLY, r#"\breply"?[=:]"?(.*?)(?:"?[ ,]"?(?:cause|next)"?[=:]|"?[,}]|$)"#);
+
+/// Whether a line looks like one of a log of deliveries.
+pub(crate) fn is_log(line: &[u8]) -> bool {
+    LOG.is_match(line.get(..LINE).unwrap_or(line))
+}
+
+/// What the lines say, in the order of their recipients' first lines, and whether there was more.
+pub(crate) fn read(text: &Text) -> (Vec<Case>, bool) {
+    let mut book = Book::default();
+    for line in text.lines() {
+        let line = line.start..line.end.min(line.start + LINE);
+        if !is_log(text.slice(line.clone())) {
+            continue;
+        }
+        let readers: [Reader; 8] = [exchange, postfix, reject, exim, sendmail, opensmtpd, msmtp, ours];
+        for reader in readers {
+            if reader(text, line.clone(), &mut book).is_some() {
+                break;
+            }
+        }
+    }
+    (book.cases, book.more)
+}
+
+/// Reads a line of one kind of log, if it is one.
+type Reader = fn(&Text, Range<usize>, &mut Book) -> Option<()>;
+
+/// The answers so far.
+#[derive(Default)]
+struct Book {
+    cases: Vec<Case>,
+    places: BTreeMap<(Option<String>, String), usize>,
+    more: bool,
+}
+
+impl Book {
+    fn add(&mut self, message: Option<String>, recipient: &str, case: Case) {
+        let recipient = recipient.trim_matches(['<', '>', ' ', '\'', '"']).to_owned();
+        let key = (message.clone(), recipient.to_ascii_lowercase());
+        let case = Case { message, recipient: Some(recipient).filter(|one| !one.is_empty()), ..case };
+        if let Some(have) = self.places.get(&key).and_then(|place| self.cases.get_mut(*place)) {
+            *have = case;
+        } else if self.cases.len() < MOST {
+            self.places.insert(key, self.cases.len());
+            self.cases.push(case);
+        } else {
+            self.more = true;
+        }
+    }
+}
+
+/// The groups of a pattern in a line, as ranges of the text.
+fn groups(pattern: &Pattern, text: &Text, line: &Range<usize>) -> Option<Vec<Option<Range<usize>>>> {
+    let shift = |range: Range<usize>| line.start + range.start..line.start + range.end;
+    Some(pattern.groups(text.slice(line.clone()))?.into_iter().map(|group| group.map(shift)).collect())
+}
+
+fn group(groups: &[Option<Range<usize>>], index: usize) -> Option<Range<usize>> {
+    groups.get(index).cloned().flatten()
+}
+
+fn said(text: &Text, range: Option<Range<usize>>) -> Option<Said> {
+    Some(Said::read(text, range?)).filter(|said| !said.is_empty())
+}
+
+fn postfix(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&POSTFIX, text, &line)?;
+    let status = lower(text.bytes(), group(&found, 5)?);
+    let outcome = match status.as_str() {
+        "sent" | "deliverable" => Outcome::Delivered,
+        "deferred" => Outcome::Delayed,
+        _ => Outcome::Failed,
+    };
+    let relay = group(&found, 3).map(|range| lower(text.bytes(), range)).filter(|relay| relay.contains('.'));
+    let case = Case {
+        outcome: Some(outcome),
+        status: group(&found, 4).and_then(|range| enhanced_code(text.slice(range))),
+        remote: relay,
+        said: said(text, group(&found, 6).map(|range| without_parenthesis(text, range))),
+        ..Case::default()
+    };
+    book.add(Some(text.string(group(&found, 1)?)), &text.string(group(&found, 2)?), case);
+    Some(())
+}
+
+fn without_parenthesis(text: &Text, range: Range<usize>) -> Range<usize> {
+    let ends = text.slice(range.clone()).ends_with(b")");
+    range.start..range.end - usize::from(ends)
+}
+
+/// A refusal that the server itself gave to a client.
+fn reject(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&REJECT, text, &line)?;
+    let mut said = said(text, group(&found, 3))?;
+    let verb = lower(text.bytes(), group(&found, 2)?);
+    said.stage = match verb.as_str() {
+        "rcpt" => Stage::Recipient,
+        "mail" => Stage::Sender,
+        "data" | "end-of-message" | "end-of-data" => Stage::Content,
+        _ => Stage::Hello,
+    };
+    said.command = Some(verb.to_ascii_uppercase());
+    let to = groups(&FOR_WHOM, text, &line).and_then(|found| group(&found, 1));
+    let to = to.map(|range| text.string(range)).unwrap_or_default();
+    let id = Some(text.string(group(&found, 1)?)).filter(|id| id != "NOQUEUE");
+    let outcome = if said.code.is_some_and(|code| code < 500) { Outcome::Delayed } else { Outcome::Failed };
+    // The writer of the log refused, whoever the recipient's own provider is.
+    let reporting = Some("localhost".to_owned());
+    book.add(id, &to, Case { outcome: Some(outcome), reporting, said: Some(said), ..Case::default() });
+    Some(())
+}
+
+fn exim(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&EXIM, text, &line)?;
+    let flag = text.string(group(&found, 2)?);
+    let outcome = match flag.as_str() {
+        "**" => Outcome::Failed,
+        "==" => Outcome::Delayed,
+        _ => Outcome::Delivered,
+    };
+    let rest = group(&found, 4)?;
+    let mut to = text.string(group(&found, 3)?);
+    if !to.contains('@')
+        && let Some(range) = find::address(text.slice(rest.clone()))
+    {
+        to = text.string(rest.start + range.start..rest.start + range.end);
+    }
+    let to = to.trim_end_matches(':').to_owned();
+    let reply = if outcome == Outcome::Delivered {
+        None
+    } else if text.slice(group(&found, 3)?).ends_with(b":") {
+        Some(rest.clone())
+    } else {
+        groups(&EXIM_REPLY, text, &rest).and_then(|found| group(&found, 1).or_else(|| group(&found, 2)))
+    };
+    // `H=mx.example.org [192.0.2.1]` names the server that answered.
+    let words = text.slice(rest.clone());
+    let remote = words.split(|byte| *byte == b' ').find_map(|word| word.strip_prefix(b"H="));
+    let remote = remote.map(|host| crate::source::shown(host).to_ascii_lowercase());
+    let case = Case { outcome: Some(outcome), remote, said: said(text, reply), ..Case::default() };
+    book.add(Some(text.string(group(&found, 1)?)), &to, case);
+    Some(())
+}
+
+fn sendmail(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&SENDMAIL, text, &line)?;
+    let stat = group(&found, 4)?;
+    let words = lower(text.bytes(), stat.clone());
+    let outcome = if words.starts_with("sent") {
+        Outcome::Delivered
+    } else if words.starts_with("deferred") || words.starts_with("queued") {
+        Outcome::Delayed
+    } else {
+        Outcome::Failed
+    };
+    let middle = group(&found, 3)?;
+    let remote = groups(&RELAY, text, &middle).and_then(|found| group(&found, 1));
+    let status = groups(&DSN, text, &middle).and_then(|found| group(&found, 1));
+    let case = Case {
+        outcome: Some(outcome),
+        status: status.and_then(|range| enhanced_code(text.slice(range))),
+        remote: remote.map(|range| lower(text.bytes(), range).trim_end_matches('.').to_owned()),
+        said: said(text, Some(stat)),
+        ..Case::default()
+    };
+    let id = text.string(group(&found, 1)?);
+    for to in text.string(group(&found, 2)?).split(',').take(PER_LINE) {
+        book.add(Some(id.clone()), to, case.clone());
+    }
+    Some(())
+}
+
+fn exchange(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&EXCHANGE, text, &line)?;
+    let said = said(text, group(&found, 1));
+    let remote = groups(&FQDN, text, &line).and_then(|found| group(&found, 1));
+    let whole = lower(text.bytes(), line.clone());
+    let outcome = if whole.contains(",fail,")
+        || said.as_ref().is_some_and(|said| said.code.is_some_and(|code| code >= 500))
+    {
+        Outcome::Failed
+    } else {
+        Outcome::Delayed
+    };
+    // The message id is in angle brackets and stands before the recipient.
+    let bytes = text.slice(line.clone());
+    let before = group(&found, 0)?.start - line.start;
+    let mut id = None;
+    let mut to = None;
+    for range in find::addresses(bytes.get(..before).unwrap_or_default()) {
+        let bracketed = range.start.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'<');
+        let text = crate::source::shown(bytes.get(range).unwrap_or_default());
+        if bracketed {
+            id.get_or_insert(text);
+        } else {
+            to.get_or_insert(text);
+        }
+    }
+    let case = Case {
+        outcome: Some(outcome),
+        remote: remote.map(|range| lower(text.bytes(), range)),
+        said,
+        ..Case::default()
+    };
+    book.add(id, &to.unwrap_or_default(), case);
+    Some(())
+}
+
+fn opensmtpd(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&OPENSMTPD, text, &line)?;
+    let outcome = match lower(text.bytes(), group(&found, 3)?).as_str() {
+        "ok" => Outcome::Delivered,
+        "tempfail" => Outcome::Delayed,
+        _ => Outcome::Failed,
+    };
+    let remote = groups(&OPENSMTPD_RELAY, text, &line).and_then(|found| group(&found, 1));
+    let stat = group(&found, 4).map(|range| {
+        let ends = text.slice(range.clone()).ends_with(b"\"");
+        range.start..range.end - usize::from(ends)
+    });
+    let case = Case {
+        outcome: Some(outcome),
+        remote: remote.map(|range| lower(text.bytes(), range)),
+        said: said(text, stat),
+        ..Case::default()
+    };
+    let id = group(&found, 1).map(|range| text.string(range));
+    book.add(id, &text.string(group(&found, 2)?), case);
+    Some(())
+}
+
+fn msmtp(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&MSMTP, text, &line)?;
+    let rest = group(&found, 2)?;
+    let first = |pattern: &Pattern| groups(pattern, text, &line).and_then(|found| group(&found, 1));
+    let reply = first(&MSMTP_REPLY).or_else(|| first(&MSMTP_ERROR));
+    let said = said(text, reply);
+    let outcome = if lower(text.bytes(), rest).contains("exitcode=ex_ok") {
+        Outcome::Delivered
+    } else if said.as_ref().is_some_and(|said| said.code.is_some_and(|code| code < 500)) {
+        Outcome::Delayed
+    } else {
+        Outcome::Failed
+    };
+    let remote = first(&MSMTP_HOST).map(|range| lower(text.bytes(), range));
+    let case = Case { outcome: Some(outcome), remote, said, ..Case::default() };
+    for to in text.string(group(&found, 1)?).split(',').take(PER_LINE) {
+        book.add(None, to, case.clone());
+    }
+    Some(())
+}
+
+fn ours(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&OURS, text, &line)?;
+    let outcome = match text.string(group(&found, 1)?).as_str() {
+        "delivered" => Outcome::Delivered,
+        "deferred" => Outcome::Delayed,
+        _ => Outcome::Failed,
+    };
+    let reply = groups(&OURS_REPLY, text, &line).and_then(|found| group(&found, 1));
+    let case = Case { outcome: Some(outcome), said: said(text, reply), ..Case::default() };
+    book.add(Some(text.string(group(&found, 2)?)), &text.string(group(&found, 3)?), case);
+    Some(())
+}

@@ -1,0 +1,205 @@
+//! The known refusals: which rule speaks for a reply, in the order of trust.
+//!
+//! The order: the provider that answered, filters, block lists, software, the sending side, words that
+//! many use. Vendors reuse registered codes, so their own come before the registry. Within a level the
+//! first rule of the table wins. One pass over the reply tells all rules of a level.
+
+use crate::answer::{Basis, EnhancedCode};
+use crate::pattern::{Pattern, Patterns};
+use postroad_reference::facts::{self, Rule};
+use postroad_reference::signs::{self, CodeCause, Sign};
+use std::ops::Range;
+use std::sync::{LazyLock, OnceLock};
+
+/// A wording this long is a provider's own, whoever is known to have answered.
+const DISTINCT: usize = 24;
+
+/// A rule that speaks for a reply.
+#[derive(Clone, Debug)]
+pub(crate) struct Match {
+    pub(crate) rule: &'static Rule,
+    pub(crate) basis: Basis,
+    /// The words in the text that was looked at.
+    pub(crate) range: Range<usize>,
+}
+
+impl Match {
+    /// Whether the words are so many that nobody else uses them by chance.
+    pub(crate) fn is_distinct(&self) -> bool {
+        self.range.len() >= DISTINCT
+    }
+}
+
+/// Who answered: the providers it may be, and whose own codes count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Who {
+    pub(crate) providers: Vec<&'static str>,
+    pub(crate) vendor: Option<&'static str>,
+}
+
+/// The rules of one kind.
+struct Level {
+    kind: &'static str,
+    rules: Vec<(&'static Rule, OnceLock<Pattern>)>,
+    set: Patterns,
+}
+
+static LEVELS: LazyLock<Vec<Level>> = LazyLock::new(|| {
+    ["receiver", "filter", "dnsbl", "mta", "sender-side", "generic"]
+        .into_iter()
+        .map(|kind| {
+            let rules: Vec<&Rule> = facts::rules().iter().filter(|rule| rule.kind == kind).collect();
+            Level {
+                kind,
+                set: Patterns::new(rules.iter().map(|rule| rule.pattern)),
+                rules: rules.into_iter().map(|rule| (rule, OnceLock::new())).collect(),
+            }
+        })
+        .collect()
+});
+
+impl Level {
+    fn matches(kind: &str, text: &[u8]) -> Vec<(&'static Rule, Range<usize>)> {
+        let Some(level) = LEVELS.iter().find(|level| level.kind == kind) else { return Vec::new() };
+        level
+            .set
+            .matches(text)
+            .into_iter()
+            .filter_map(|at| {
+                let (rule, pattern) = level.rules.get(at)?;
+                let range = pattern.get_or_init(|| Pattern::new(rule.pattern)).find(text)?;
+                Some((*rule, range))
+            })
+            .collect()
+    }
+}
+
+/// The rule that speaks for a reply. `text` has its addresses made unreadable but for their domains,
+/// `masked` wholly: words in a person's address say nothing.
+pub(crate) fn find(text: &[u8], masked: &[u8], who: &Who) -> Option<Match> {
+    let receivers = Level::matches("receiver", text);
+    for provider in &who.providers {
+        if let Some((rule, range)) = receivers.iter().find(|(rule, _)| rule.provider == *provider) {
+            return Some(Match { rule, basis: Basis::Provider, range: range.clone() });
+        }
+    }
+    let of = |kind, basis, text| {
+        let (rule, range) = Level::matches(kind, text).into_iter().next()?;
+        Some(Match { rule, basis, range })
+    };
+    let other = |distinct: bool| {
+        let mut all = receivers.iter().map(|(rule, range)| Match {
+            rule,
+            basis: Basis::OtherProvider,
+            range: range.clone(),
+        });
+        all.find(|found| !distinct || found.is_distinct())
+    };
+    of("filter", Basis::Filter, text)
+        .or_else(|| of("dnsbl", Basis::BlockList, masked))
+        .or_else(|| if who.providers.is_empty() { other(false) } else { None })
+        .or_else(|| of("mta", Basis::Software, text))
+        .or_else(|| of("sender-side", Basis::SenderSide, text))
+        .or_else(|| other(true))
+        .or_else(|| of("generic", Basis::Generic, masked))
+}
+
+/// The causes that words of a text speak for, by the generic rules.
+pub(crate) fn generic_causes(masked: &[u8]) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for (rule, _) in Level::matches("generic", masked) {
+        if !found.contains(&rule.cause) {
+            found.push(rule.cause);
+        }
+    }
+    found
+}
+
+/// Who answered, by its host, else by signs in its words, else by the recipient's domain.
+pub(crate) fn who(hosts: &[&str], text: &[u8], domain: Option<&str>) -> Who {
+    let mut who = Who::default();
+    let mut add = |sign: &'static Sign| {
+        if !who.providers.contains(&sign.provider) {
+            who.providers.push(sign.provider);
+        }
+        who.vendor.get_or_insert(sign.vendor);
+    };
+    for host in hosts {
+        for sign in signs::signs().iter().filter(|sign| sign.kind == "host") {
+            if is_below(host, sign.value) {
+                add(sign);
+            }
+        }
+    }
+    for at in SIGNS.0.matches(text) {
+        if let Some(sign) = SIGNS.1.get(at) {
+            add(sign);
+        }
+    }
+    if who.providers.is_empty() && hosts.is_empty() {
+        for sign in signs::signs().iter().filter(|sign| sign.kind == "domain") {
+            if domain.is_some_and(|domain| domain.eq_ignore_ascii_case(sign.value)) {
+                let who = &mut who;
+                who.providers.push(sign.provider);
+                who.vendor.get_or_insert(sign.vendor);
+            }
+        }
+    }
+    who
+}
+
+static SIGNS: LazyLock<(Patterns, Vec<&'static Sign>)> = LazyLock::new(|| {
+    let rows: Vec<&Sign> = signs::signs().iter().filter(|sign| sign.kind == "text").collect();
+    (Patterns::new(rows.iter().map(|sign| sign.value)), rows)
+});
+
+fn is_below(host: &str, ending: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    let head = host.len().checked_sub(ending.len()).and_then(|at| Some((host.get(..at)?, host.get(at..)?)));
+    head.is_some_and(|(before, tail)| {
+        tail.eq_ignore_ascii_case(ending) && (before.is_empty() || before.ends_with('.'))
+    })
+}
+
+/// What an enhanced code means, the vendor's own use first.
+pub(crate) fn enhanced_cause(
+    code: EnhancedCode,
+    vendor: Option<&str>,
+) -> Option<(&'static CodeCause, Basis)> {
+    let rows = signs::code_causes();
+    let own =
+        vendor.and_then(|vendor| rows.iter().find(|row| row.vendor == vendor && covers(row.code, code)));
+    own.map(|row| (row, Basis::Provider)).or_else(|| {
+        rows.iter().find(|row| row.vendor == "-" && covers(row.code, code)).map(|row| (row, Basis::Registry))
+    })
+}
+
+/// What a basic code means, or else its first digit.
+pub(crate) fn basic_cause(code: u16) -> Option<(&'static CodeCause, Basis)> {
+    let find = |key: &str| signs::code_causes().iter().find(|row| row.vendor == "-" && row.code == key);
+    find(&code.to_string())
+        .map(|row| (row, Basis::BasicCode))
+        .or_else(|| find(&(code / 100).to_string()).map(|row| (row, Basis::Class)))
+}
+
+/// Whether a provider is known to use a registered code in another sense than that a mailbox is gone.
+pub(crate) fn reuses(who: &Who, code: EnhancedCode) -> bool {
+    let text = code.to_string();
+    facts::rules().iter().any(|rule| {
+        who.providers.contains(&rule.provider)
+            && !rule.cause.starts_with("mailbox-")
+            && rule.enhanced.split(',').any(|one| one == text)
+    })
+}
+
+fn covers(row: &str, code: EnhancedCode) -> bool {
+    let mut parts = row.split('.');
+    let (Some(class), Some(subject), Some(detail)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let (low, high) = detail.split_once('-').unwrap_or((detail, detail));
+    (class == "X" || class.parse() == Ok(code.class))
+        && subject.parse() == Ok(code.subject)
+        && low.parse().is_ok_and(|low: u16| low <= code.detail)
+        && high.parse().is_ok_and(|high: u16| code.detail <= high)
+}

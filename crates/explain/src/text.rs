@@ -1,0 +1,205 @@
+//! A bounce as people see it: who did not get the mail, and what was said about each.
+//!
+//! Servers word their notifications freely. What they share: a recipient begins a line, and the reply
+//! follows before the next recipient. The mail that is quoted behind a mark is left out, so that its
+//! subject and body are never taken as evidence.
+
+use crate::find;
+use crate::pattern::{pattern, words};
+use crate::said::Said;
+use crate::source::{Text, trim};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// The most recipients that are told of one text.
+pub(crate) const MOST: usize = 10_000;
+
+/// The longest part of a line that marks are looked for in.
+const LINE: usize = 512;
+
+/// What a text says about one recipient, or about nobody in particular.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) recipient: Option<String>,
+    pub(crate) said: Option<Said>,
+}
+
+/// A text taken apart.
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that the text says")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    pub(crate) told: Vec<Told>,
+    /// It says that the server still tries.
+    pub(crate) delayed: bool,
+    /// It says that the mail arrived.
+    pub(crate) delivered: bool,
+    /// Quoted mail was left out.
+    pub(crate) left_out: bool,
+    pub(crate) more: bool,
+}
+
+words!(DELAYED, "delayed");
+words!(ORIGINAL, "original");
+pattern!(
+    DELIVERED,
+    r"(was|has been|been) successfully (delivered|relayed)|successful mail delivery report|your message was (successfully )?delivered|delivery notification: delivered"
+);
+pattern!(
+    STARTS,
+    r#"^[ \t]*(?:(?:[*-]|·|•)+ +)?(?:(?:failed |final[- ]|original[- ])?(?:recipients?(?: address(?:es)?)?|to|address|e-?mail|empf(?:ä|ae)nger|destinataire|destinatario|destinat(?:á|a)rio) ?: *)?['"]?(?:<([^<>\s@]+@[^<>\s]+)>|([^\s<>:;,'"()\[\]@]+@[a-z0-9\x80-\xff._-]+[a-z0-9\x80-\xff]))['"]?(?:$|[ \t]*$|:|\.\.\.|,|#|<mailto| ?\(| \.\.\. | on \d| (?:-|–) | +#?[245]\d\d)"#
+);
+pattern!(
+    INLINE,
+    r#"(?:delivered to|deliver(?:ing|y)?(?: of)? (?:(?:your|this|the) )?(?:message|e?-?mail)? ?(?:to|for)|(?:message|e-?mail|mail) (?:sent )?(?:to|for|an)|recipient(?:s|\(s\))?|following (?:address|recipient)(?:es|s)?|reach|zugestellt(?: werden)? an|empf(?:ä|ae)nger|remis(?:e)? (?:à|a)|destinataire|entregad[oa] an?|entregue a[oa]?|destinatario|destinat(?:á|a)rio)[ :]*['"*]*<?([^\s<>:;,'"()\[\]@*]+@[a-z0-9\x80-\xff._-]+[a-z0-9\x80-\xff])"#
+);
+
+/// Reads the words of a bounce.
+pub(crate) fn read(text: &Text) -> Words {
+    let mut found = Words::default();
+    let all = text.lines();
+    let mut starts: Vec<(String, usize, usize)> = Vec::new();
+    let mut inline: Option<(String, usize, usize)> = None;
+    let mut end = text.len();
+    for line in &all {
+        let head = text.slice(line.start..line.end.min(line.start + LINE));
+        if line.start > 0 && ORIGINAL.is_match(head) {
+            end = line.start;
+            found.left_out = true;
+            break;
+        }
+        if let Some((address, behind)) = start(head) {
+            if starts.len() >= MOST {
+                found.more = true;
+                end = line.start;
+                break;
+            }
+            starts.push((address, line.start, line.start + behind));
+        } else if inline.is_none()
+            && let Some(range) = INLINE.groups(head).and_then(|groups| groups.get(1).cloned().flatten())
+        {
+            inline = Some((
+                crate::source::shown(head.get(range.clone()).unwrap_or_default()),
+                line.start,
+                line.start + range.end,
+            ));
+        }
+    }
+    found.delayed = DELAYED.is_match(text.slice(0..end.min(16 * 1024)));
+    found.delivered = DELIVERED.is_match(text.slice(0..end.min(16 * 1024)));
+    if starts.is_empty() {
+        starts.extend(inline);
+    }
+    found.told = blocks(text, &starts, end);
+    found
+}
+
+/// The address that a line begins with, and where what is said of it starts.
+fn start(line: &[u8]) -> Option<(String, usize)> {
+    let groups = STARTS.groups(line)?;
+    let range = groups.get(1).cloned().flatten().or_else(|| groups.get(2).cloned().flatten())?;
+    let address = crate::source::shown(line.get(range.clone())?);
+    let behind = line.get(range.end) == Some(&b'>');
+    Some((address, range.end + usize::from(behind)))
+}
+
+fn blocks(text: &Text, starts: &[(String, usize, usize)], end: usize) -> Vec<Told> {
+    if starts.is_empty() {
+        let said = Said::read(text, 0..end);
+        return vec![Told { recipient: None, said: Some(said).filter(|said| !said.is_empty()) }];
+    }
+    let mut told: Vec<Told> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    // Recipients in a row share what is said behind the last of them.
+    let mut waiting: Vec<usize> = Vec::new();
+    for (index, (address, _, behind)) in starts.iter().enumerate() {
+        let to = starts.get(index + 1).map_or(end, |(_, start, _)| *start);
+        let place = *places.entry(address.to_ascii_lowercase()).or_insert_with(|| {
+            told.push(Told { recipient: Some(address.clone()), said: None });
+            told.len() - 1
+        });
+        let said = block(text, *behind..to);
+        let Some(said) = said else {
+            waiting.push(place);
+            continue;
+        };
+        for one in waiting.drain(..).chain(Some(place)) {
+            if let Some(told) = told.get_mut(one) {
+                let better = told.said.as_ref().is_none_or(|have| {
+                    have.code.is_none()
+                        && (said.code.is_some() || (have.enhanced.is_none() && said.enhanced.is_some()))
+                });
+                if better {
+                    told.said = Some(said.clone());
+                }
+            }
+        }
+    }
+    lend(text, starts, end, &mut told);
+    told
+}
+
+fn block(text: &Text, range: Range<usize>) -> Option<Said> {
+    let bytes = text.bytes();
+    let mut range = trim(bytes, range);
+    while bytes
+        .get(range.start)
+        .is_some_and(|byte| matches!(byte, b':' | b'>' | b'.' | b'\'' | b'"' | b',' | b'-'))
+    {
+        range.start += 1;
+    }
+    let range = trim(bytes, range);
+    let mut said = Said::read(text, range.clone());
+    if said.code.is_none() && said.enhanced.is_none() {
+        // Words without a code: only the first paragraph is about this recipient.
+        said = Said::read(text, paragraph(bytes, range));
+    }
+    (said.code.is_some() || said.enhanced.is_some() || said.words() >= 6).then_some(said)
+}
+
+fn paragraph(bytes: &[u8], range: Range<usize>) -> Range<usize> {
+    let mut empty = true;
+    for index in range.clone() {
+        match bytes.get(index) {
+            Some(b'\n') if empty => return range.start..index,
+            Some(b'\n') => empty = true,
+            Some(b'\r' | b' ' | b'\t') => {}
+            _ => empty = false,
+        }
+    }
+    range
+}
+
+/// Where a recipient has no reply, one that names it elsewhere, or else the only one there is.
+fn lend(text: &Text, starts: &[(String, usize, usize)], end: usize, told: &mut [Told]) {
+    if told
+        .iter()
+        .all(|one| one.said.as_ref().is_some_and(|said| said.code.is_some() || said.enhanced.is_some()))
+    {
+        return;
+    }
+    let first = starts.first().map_or(0, |(_, start, _)| *start);
+    let before = Some(Said::read(text, 0..first)).filter(|said| said.code.is_some());
+    let known: Vec<(String, Said)> = told
+        .iter()
+        .filter_map(|one| one.said.clone().filter(|said| said.code.is_some()))
+        .filter_map(|said| {
+            Some((said.full.string(find::address(said.full.bytes())?).to_ascii_lowercase(), said))
+        })
+        .take(64)
+        .collect();
+    let any = told.iter().any(|one| one.said.as_ref().is_some_and(|said| said.code.is_some()));
+    let whole = if !any && before.is_none() {
+        Some(Said::read(text, 0..end)).filter(|said| said.code.is_some() || said.enhanced.is_some())
+    } else {
+        None
+    };
+    for one in told
+        .iter_mut()
+        .filter(|one| one.said.as_ref().is_none_or(|said| said.words() < 6 && said.code.is_none()))
+    {
+        let Some(address) = one.recipient.as_deref() else { continue };
+        let naming =
+            known.iter().find(|(named, _)| named.eq_ignore_ascii_case(address)).map(|(_, said)| said);
+        one.said = naming.or(before.as_ref()).or(whole.as_ref()).cloned().or(one.said.take());
+    }
+}
