@@ -26,6 +26,7 @@ mod source;
 pub mod story;
 mod text;
 mod transcript;
+pub mod verdict;
 
 pub use answer::{Answer, Fault, Reading};
 pub use recognise::explain_text;

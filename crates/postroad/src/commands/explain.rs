@@ -6,10 +6,15 @@ use super::trace::{flush, open, unreadable};
 use crate::exit::Exit;
 use anstream::eprintln;
 use postroad_explain::code::{self, Asked};
-use postroad_explain::story;
+use postroad_explain::{explain_text, story, verdict};
 use postroad_ledger::Reference;
 use postroad_reference::Language;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
+
+/// Octets of a text that are read; the explainer looks at fewer and tells of it.
+const MOST: u64 = 4 << 20;
 
 /// Explain a reply code, a reply, a bounce, a transcript, or a reference from a reply of this server.
 ///
@@ -50,8 +55,33 @@ fn run_or(args: &Args) -> Result<(), Exit> {
     {
         return of_record(args, language, reference);
     }
-    eprintln!("postroad: {what:?} is neither a code nor a file; `postroad codes` lists the codes");
-    Err(Exit::Usage)
+    let text = text_of(args, &what)?;
+    args.answer.print(&verdict::page(language, &explain_text(&text)))
+}
+
+/// The text to be read: a file, standard input, or what was given itself, if a digit in it may be a code.
+fn text_of(args: &Args, what: &str) -> Result<Vec<u8>, Exit> {
+    let unread = |error: &io::Error| {
+        eprintln!("postroad: {what}: {error}");
+        Exit::NoInput
+    };
+    if what == "-" {
+        let mut text = Vec::new();
+        io::stdin().lock().take(MOST).read_to_end(&mut text).map_err(|error| unread(&error))?;
+        return Ok(text);
+    }
+    match args.what.as_slice() {
+        [path] if Path::new(path).exists() => {
+            let mut text = Vec::new();
+            let read = File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut text));
+            read.map_err(|error| unread(&error)).map(|_octets| text)
+        }
+        [only] if !only.contains([' ', '.']) || !only.contains(|c: char| c.is_ascii_digit()) => {
+            eprintln!("postroad: {what:?} is neither a code nor a file; `postroad codes` lists the codes");
+            Err(Exit::Usage)
+        }
+        _ => Ok(what.as_bytes().to_vec()),
+    }
 }
 
 /// The story behind a reference, from the ledger of the server of this configuration.

@@ -1,0 +1,243 @@
+//! The page of a reading: the five answers for each recipient, with their evidence, and the faults of a
+//! dialogue.
+
+use crate::answer::{Answer, Fault, Reading, Reply, Source, Tri};
+use crate::code::topic_text;
+use crate::page::{Block, Page};
+use postroad_reference::facts;
+use postroad_reference::language::{Kind, Language};
+use serde_json::{Value, json};
+
+/// Recipients and faults that are told at length; of more only the number.
+const SHOWN: usize = 200;
+
+/// The page of what was read. It quotes the input; whoever shows it makes that harmless, as
+/// [`crate::render`] does.
+pub fn page(language: &Language, reading: &Reading) -> Page {
+    let mut page = Page::new(language.tag(), title(language, reading));
+    page.datum("kind", "reading");
+    page.datum("source", reading.kind.key());
+    page.datum("cut", reading.cut);
+    page.datum("recipients", reading.recipients.iter().map(of_answer).collect::<Vec<_>>());
+    page.datum("faults", reading.faults.iter().map(of_fault).collect::<Vec<_>>());
+    page.datum("replies", reading.replies.iter().map(of_reply).collect::<Vec<_>>());
+    page.datum("notes", reading.notes.iter().map(|note| note.key()).collect::<Vec<_>>());
+    if reading.kind == Source::Unknown {
+        page.lead.push_str(language.word("bounce.unknown-lead"));
+    }
+    faults(&mut page, language, &reading.faults);
+    for (at, answer) in reading.recipients.iter().take(SHOWN).enumerate() {
+        about(&mut page, language, at, answer);
+    }
+    let notes = reading.notes.iter().map(|note| language.word(&format!("note.{}", note.key())).to_owned());
+    page.section("notes", language.word("note.title"), vec![Block::List(notes.collect())]);
+    page
+}
+
+fn title(language: &Language, reading: &Reading) -> String {
+    let key = format!("bounce.title-{}", reading.kind.key());
+    let count = |key: &str, count: usize| language.say(key, &[("count", &count.to_string())]);
+    let name = match (reading.recipients.as_slice(), reading.faults.as_slice()) {
+        (_, [first, ..]) if reading.kind == Source::Transcript => {
+            topic_text(language, Kind::Fault, first.key, |topic| &topic.name)
+        }
+        ([one], _) => cause_name(language, one),
+        ([], []) if reading.kind == Source::Transcript => language.word("bounce.no-faults").to_owned(),
+        ([], faults) => count("bounce.faults", faults.len()),
+        (several, _) => count("bounce.several", several.len()),
+    };
+    language.say(&key, &[("name", &name)])
+}
+
+/// What arrived has no cause.
+fn cause_name(language: &Language, answer: &Answer) -> String {
+    let name = topic_text(language, Kind::Cause, answer.cause, |topic| &topic.name);
+    if name.is_empty() {
+        language.word(&format!("outcome.{}", answer.outcome.key())).to_owned()
+    } else {
+        name
+    }
+}
+
+fn about(page: &mut Page, language: &Language, at: usize, answer: &Answer) {
+    let who = match (&answer.recipient, &answer.message) {
+        (Some(recipient), Some(message)) => {
+            language.say("bounce.recipient-of", &[("recipient", recipient), ("message", message)])
+        }
+        (Some(recipient), None) => language.say("bounce.recipient", &[("recipient", recipient)]),
+        (None, _) => language.word("bounce.no-recipient").to_owned(),
+    };
+    let mut blocks =
+        vec![Block::Text(topic_text(language, Kind::Cause, answer.cause, |topic| &topic.meaning))];
+    if let Some(reply) = &answer.reply {
+        blocks.push(Block::Heading(language.word("bounce.reply").to_owned()));
+        blocks.push(Block::Literal(vec![shown(reply)]));
+    }
+    blocks.push(Block::Table {
+        head: vec![language.word("bounce.question").to_owned(), language.word("bounce.answer").to_owned()],
+        rows: answers(language, answer),
+    });
+    if !answer.readings.is_empty() {
+        blocks.push(Block::Text(language.word("bounce.readings").to_owned()));
+        let readings = answer.readings.iter().map(|cause| {
+            let of = |pick: fn(&postroad_reference::language::Topic) -> &String| {
+                topic_text(language, Kind::Cause, cause, pick)
+            };
+            language.say("bounce.reading", &[("name", &of(|t| &t.name)), ("meaning", &of(|t| &t.meaning))])
+        });
+        blocks.push(Block::List(readings.collect()));
+    }
+    if let Some(topic) = language.topic(Kind::Action, answer.action).filter(|topic| !topic.fix.is_empty()) {
+        blocks.push(Block::Heading(format!("{}: {}", language.word("bounce.do"), topic.name)));
+        blocks.push(Block::Steps(topic.fix.clone()));
+    }
+    let more = codes(language, answer);
+    if !more.is_empty() {
+        blocks.push(Block::Heading(language.word("bounce.more").to_owned()));
+        blocks.push(Block::List(more));
+    }
+    page.section(format!("recipient-{}", at + 1), who, blocks);
+}
+
+/// The five questions, then what they rest on.
+fn answers(language: &Language, answer: &Answer) -> Vec<Vec<String>> {
+    let word = |key: &str| language.word(key).to_owned();
+    let told = |question: &str, tri: Tri| match tri {
+        Tri::Ambiguous => word("answer.ambiguous"),
+        Tri::Yes | Tri::No => word(&format!("answer.{question}-{}", tri.key())),
+    };
+    let quoted = |text: &str| format!("`{}`", text.replace('`', "'"));
+    let mut rows = vec![
+        vec![word("bounce.cause"), cause_name(language, answer)],
+        vec![word("bounce.outcome"), word(&format!("outcome.{}", answer.outcome.key()))],
+    ];
+    let succeeded = answer.outcome.is_success();
+    if !succeeded {
+        rows.push(vec![word("bounce.retry"), told("retry", answer.retry)]);
+        let slow = if answer.slow { Tri::Yes } else { Tri::No };
+        rows.push(vec![word("bounce.slow"), told("slow", slow)]);
+        rows.push(vec![word("bounce.remove"), told("remove", answer.remove)]);
+    }
+    let whose: Vec<String> =
+        answer.whose.iter().map(|party| word(&format!("party.{}", party.key()))).collect();
+    let nobody = if succeeded { "party.nobody" } else { "party.unknown" };
+    rows.push(vec![word("bounce.whose"), if whose.is_empty() { word(nobody) } else { whose.join("; ") }]);
+    if !succeeded {
+        rows.push(vec![word("bounce.record"), record(language, answer)]);
+    }
+    if let Some(provider) = answer.provider {
+        rows.push(vec![word("bounce.provider"), provider.to_owned()]);
+    }
+    if let Some(reply) = &answer.reply {
+        rows.extend(reply.host.iter().map(|host| vec![word("bounce.host"), quoted(host)]));
+        rows.extend(reply.command.iter().map(|command| vec![word("bounce.command"), quoted(command)]));
+    }
+    let evidence: Vec<String> = answer.evidence.iter().map(|one| quoted(&one.text)).collect();
+    if !evidence.is_empty() {
+        rows.push(vec![word("bounce.evidence"), evidence.join(", ")]);
+    }
+    let found: Vec<String> = answer
+        .found
+        .iter()
+        .map(|one| format!("{} {}", language.word(&format!("found.{}", one.kind.key())), quoted(&one.value)))
+        .collect();
+    if !found.is_empty() {
+        rows.push(vec![word("bounce.found"), found.join(", ")]);
+    }
+    let confidence = word(&format!("confidence.{}", answer.confidence.key()));
+    let basis = word(&format!("basis.{}", answer.basis.key()));
+    let values = [("confidence", confidence.as_str()), ("basis", basis.as_str())];
+    rows.push(vec![word("bounce.confidence"), language.say("confidence.told", &values)]);
+    rows
+}
+
+fn record(language: &Language, answer: &Answer) -> String {
+    let Some(record) = &answer.record else { return language.word("bounce.no-record").to_owned() };
+    let text = topic_text(language, Kind::Action, record.action, |topic| &topic.record);
+    match &record.concerns {
+        _ if text.is_empty() => language.word("bounce.no-record").to_owned(),
+        Some(found) => {
+            let value = format!("`{}`", found.value.replace('`', "'"));
+            language.say("bounce.concerns", &[("record", &text), ("value", &value)])
+        }
+        None => text,
+    }
+}
+
+/// What the codes of the reply mean by themselves.
+fn codes(language: &Language, answer: &Answer) -> Vec<String> {
+    let Some(reply) = &answer.reply else { return Vec::new() };
+    let mut told = Vec::new();
+    if let Some((code, entry)) = reply.code.and_then(|code| Some((code, language.code(code)?))) {
+        told.push(format!("{code}: {}", entry.meaning));
+    }
+    if let Some(code) = reply.enhanced {
+        let rows = facts::enhanced_code(code.class, code.subject, code.detail);
+        let entry = rows.first().and_then(|row| language.enhanced(row.code));
+        told.extend(entry.map(|entry| format!("{code}: {}", entry.meaning)));
+    }
+    told
+}
+
+fn faults(page: &mut Page, language: &Language, faults: &[Fault]) {
+    let tell = |fault: &Fault| {
+        let name = topic_text(language, Kind::Fault, fault.key, |topic| &topic.name);
+        let side = format!("fault.side-{}", fault.facts.side);
+        let rfc = format!("RFC {} §{}", fault.facts.rfc, fault.facts.section);
+        let steps = language.topic(Kind::Fault, fault.key).map(|topic| topic.fix.clone()).unwrap_or_default();
+        let title = language.say("fault.title", &[("line", &fault.line.to_string()), ("name", &name)]);
+        vec![
+            Block::Heading(title),
+            Block::Literal(vec![fault.text.clone()]),
+            Block::Text(topic_text(language, Kind::Fault, fault.key, |topic| &topic.meaning)),
+            Block::Text(language.say("fault.source", &[("rfc", &rfc), ("side", language.word(&side))])),
+            Block::Steps(steps),
+        ]
+    };
+    let Some((first, others)) = faults.split_first() else { return };
+    page.section("fault", language.word("fault.first"), tell(first));
+    let others: Vec<Block> = others.iter().take(SHOWN).flat_map(tell).collect();
+    page.section("faults", language.word("fault.others"), others);
+}
+
+fn shown(reply: &Reply) -> String {
+    let code = reply.code.map(|code| code.to_string());
+    let enhanced = reply.enhanced.map(|enhanced| enhanced.to_string());
+    [code, enhanced, Some(reply.text.clone())].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+fn of_reply(reply: &Reply) -> Value {
+    json!({
+        "code": reply.code, "enhanced": reply.enhanced.map(|enhanced| enhanced.to_string()),
+        "host": reply.host, "text": reply.text, "command": reply.command,
+        "from": reply.range.start, "to": reply.range.end,
+    })
+}
+
+fn of_answer(answer: &Answer) -> Value {
+    let evidence: Vec<Value> = answer
+        .evidence
+        .iter()
+        .map(|one| json!({"text": one.text, "from": one.range.start, "to": one.range.end}))
+        .collect();
+    let found: Vec<Value> =
+        answer.found.iter().map(|one| json!({"kind": one.kind.key(), "value": one.value})).collect();
+    json!({
+        "recipient": answer.recipient, "message": answer.message, "outcome": answer.outcome.key(),
+        "reply": answer.reply.as_ref().map(of_reply), "cause": answer.cause, "action": answer.action,
+        "provider": answer.provider, "retry": answer.retry.key(), "slow": answer.slow,
+        "remove": answer.remove.key(), "whose": answer.whose.iter().map(|party| party.key()).collect::<Vec<_>>(),
+        "record": answer.record.as_ref().map(|record| json!({
+            "action": record.action, "concerns": record.concerns.as_ref().map(|found| found.value.clone()),
+        })),
+        "found": found, "evidence": evidence, "confidence": answer.confidence.key(),
+        "basis": answer.basis.key(), "rule": answer.rule, "readings": answer.readings,
+    })
+}
+
+fn of_fault(fault: &Fault) -> Value {
+    json!({
+        "fault": fault.key, "line": fault.line, "text": fault.text, "side": fault.facts.side,
+        "rfc": fault.facts.rfc, "section": fault.facts.section, "severity": fault.facts.severity,
+    })
+}
