@@ -7,6 +7,7 @@
 
 mod client;
 mod content;
+mod explain;
 mod parsers;
 mod session;
 
@@ -33,6 +34,8 @@ pub const ALL: &[Target] = &[
     Target { name: "spool", run: parsers::spool },
     Target { name: "proxy", run: parsers::proxy },
     Target { name: "config", run: parsers::config },
+    Target { name: "bounce", run: explain::bounce },
+    Target { name: "ledger", run: explain::ledger },
 ];
 
 /// Calls the target of this name.
