@@ -98,6 +98,18 @@ fn single_replies_get_their_five_answers() {
         ("550 5.1.8 sender domain not found", "dns", No, No),
         ("550 Sender verify failed", "dns", No, No),
         ("550 5.1.7 unknown user <a@us.example> in return path", "mailbox-unknown", No, No),
+        // A rule that leaves it to the text gives way to words that do not.
+        (
+            "550 Invalid Recipient - https://community.mimecast.com/docs/DOC-1369#550",
+            "mailbox-unknown",
+            No,
+            Yes,
+        ),
+        ("554 5.2.2 mailbox full; STOREDRV.Deliver.Exception", "quota", Ambiguous, No),
+        ("501 5.1.3 Bad recipient address syntax", "mailbox-unknown", No, Ambiguous),
+        ("550 5.7.133 words that nobody knows", "policy", No, No),
+        ("550 Domain x.org does not accept mail (nullMX)", "dns", No, Yes),
+        ("550 5.1.2 Host unknown", "dns", No, Ambiguous),
         // Others.
         (
             "554 5.7.1 Service unavailable; Client host [192.0.2.5] blocked using zen.spamhaus.org",
