@@ -368,6 +368,26 @@ fn every_servers_own_words_are_read() {
 }
 
 #[test]
+fn a_subject_is_never_evidence() {
+    let text = "Your message\n\n  To:      bob@x.org\n  Subject: Our 550 spam blocklist offer\n  Sent:    Thu, 1 Jan 2026 10:00:00 +0100\n\ndid not reach the following recipient(s):\n\nbob@x.org on Thu, 1 Jan 2026 10:00:01 +0100\n    The e-mail account does not exist at the organization this message was sent to.\n    <mail.x.org #5.1.1>\n";
+    let answer = only(text);
+    assert_eq!(
+        (answer.recipient.as_deref(), answer.cause, answer.remove),
+        (Some("bob@x.org"), "mailbox-unknown", Tri::Yes)
+    );
+    assert_eq!(pointed(text, &answer), ["account does not exist"]);
+}
+
+#[test]
+fn a_page_instead_of_a_text_is_read() {
+    let text = "From: postmaster@x.org\nSubject: spam\nMIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n<html><p>Ihre Nachricht an <a href=3D\"mailto:bob@x.org\">bob@x.org</a> konnte nicht zugestellt werden.</p><p>Der Server meldete:<br>550 5.1.1 Empf=C3=A4nger unbekannt</p></html>\n";
+    let answer = only(text);
+    assert_eq!((answer.recipient.as_deref(), answer.remove), (Some("bob@x.org"), Tri::Yes));
+    assert_eq!(pointed(text, &answer), ["550 5.1.1", "Empf=C3=A4nger unbekannt"]);
+    assert_eq!(answer.evidence[1].text, "Empfänger unbekannt");
+}
+
+#[test]
 fn logs_have_one_answer_for_each_recipient_of_each_message() {
     let text = r#"Jan  1 10:00:00 mail postfix/qmgr[1]: 4Z1abc: from=<alice@example.com>, size=1, nrcpt=1 (queue active)
 Jan  1 10:00:00 mail postfix/smtp[1]: 4Z1abc: to=<bob@x.org>, relay=mx.x.org[192.0.2.1]:25, delay=1.2, dsn=5.1.1, status=bounced (host mx.x.org[192.0.2.1] said: 550 5.1.1 <bob@x.org>: Recipient address rejected: User unknown in virtual mailbox table (in reply to RCPT TO command))
