@@ -104,7 +104,10 @@ impl Judge {
             readings = facts.readings(choice.cause);
         }
         let found = find::values(&said.full);
-        let evidence = evidence(&said, &verdict);
+        // Where a code decided against the words, the words are no evidence.
+        let decided = verdict.found.as_ref().filter(|found| found.basis == choice.basis);
+        let evidence = evidence(&said, decided);
+        let rule = decided.map(|found| found.rule.id);
         let provider = provider(&verdict, &who);
         Answer {
             whose: whose(choice.cause, action, verdict.sender),
@@ -122,11 +125,7 @@ impl Judge {
             found,
             evidence,
             confidence,
-            rule: verdict
-                .found
-                .as_ref()
-                .filter(|_| choice.basis <= Basis::Generic)
-                .map(|found| found.rule.id),
+            rule,
             basis: choice.basis,
             readings,
         }
@@ -209,7 +208,7 @@ fn choose(
         let open = found.rule.action == "see-text";
         let coded = by_code.filter(|(row, basis)| {
             let decides = row.readings == "-" && !matches!(row.action, "by-class" | "see-text");
-            let own = *basis == Basis::Provider && found.basis >= Basis::OtherProvider;
+            let own = *basis != Basis::Registry && found.basis >= Basis::OtherProvider;
             decides && (own || (open && found.basis == Basis::Generic))
         });
         if let Some((row, basis)) = coded {
@@ -336,7 +335,7 @@ impl Facts<'_> {
                 && choice.basis == Basis::Generic
                 && self.said.words() < 40
                 && self.enhanced.is_some_and(|code| code.subject == 7 && code.detail <= 1);
-            return doubtful(open || choice.action == "remove-address");
+            return doubtful(open || matches!(choice.action, "remove-address" | "fix-address"));
         }
         if choice.action == "fix-message" {
             return Tri::No;
@@ -354,7 +353,7 @@ impl Facts<'_> {
     /// unless the rule was seen with that very code.
     fn codes_object(&self) -> bool {
         let Some(code) = self.enhanced else {
-            return self.said.code.is_some_and(|code| matches!(code, 452 | 530..=538));
+            return self.said.code.is_some_and(|code| matches!(code, 452 | 500..=504 | 530..=538));
         };
         let seen = self
             .verdict
@@ -397,7 +396,7 @@ impl Facts<'_> {
             return if clear { Tri::Yes } else { Tri::Ambiguous };
         }
         let may = choice.cause.starts_with("mailbox-")
-            || choice.action == "remove-address"
+            || matches!(choice.action, "remove-address" | "fix-address")
             || choice.readings.iter().any(|one| one.starts_with("mailbox-"))
             // A code of policy without a word that tells which.
             || (code.subject == 7 && code.detail <= 1)
@@ -465,7 +464,7 @@ fn settled(case: Case, outcome: Outcome) -> Answer {
         recipient: case.recipient,
         message: case.message,
         outcome,
-        evidence: if said.is_empty() { Vec::new() } else { evidence(&said, &Verdict::default()) },
+        evidence: if said.is_empty() { Vec::new() } else { evidence(&said, None) },
         reply: (!said.is_empty()).then(|| said.reply()),
         cause: "none",
         action: "none",
@@ -483,7 +482,7 @@ fn settled(case: Case, outcome: Outcome) -> Answer {
     }
 }
 
-fn evidence(said: &Said, verdict: &Verdict) -> Vec<Evidence> {
+fn evidence(said: &Said, decided: Option<&Match>) -> Vec<Evidence> {
     let mut all = Vec::new();
     let bytes = said.full.bytes();
     let codes = bytes
@@ -494,7 +493,7 @@ fn evidence(said: &Said, verdict: &Verdict) -> Vec<Evidence> {
     if codes.len() > 2 {
         all.push(Evidence { range: said.full.origin(&codes), text: said.full.string(codes) });
     }
-    if let Some(found) = &verdict.found {
+    if let Some(found) = decided {
         all.push(Evidence {
             range: said.full.origin(&found.range),
             text: said.full.string(found.range.clone()),

@@ -30,3 +30,4 @@ pub mod verdict;
 
 pub use answer::{Answer, Fault, Reading};
 pub use recognise::explain_text;
+pub use source::LOOK_AT;

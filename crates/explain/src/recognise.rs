@@ -29,7 +29,7 @@ pattern!(REPLY, r"^[ \t]*#?([2-5]\d\d([ -]|$)|[245]\.\d{1,3}\.\d{1,3}\b)");
 
 /// Reads any text: the one entry for bounces, logs and transcripts.
 ///
-/// Time is linear in what is looked at, the first [`crate::LOOK_AT`] octets; nothing in the text can
+/// Time is linear in what is looked at, the first [`LOOK_AT`] octets; nothing in the text can
 /// make it panic. A text that is nothing of this kind gives an empty reading of [`Source::Unknown`].
 pub fn explain_text(input: &[u8]) -> Reading {
     let mut reading = Reading { cut: input.len() > LOOK_AT, ..Reading::default() };

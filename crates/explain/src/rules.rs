@@ -75,33 +75,44 @@ impl Level {
 }
 
 /// The rule that speaks for a reply. `text` has its addresses made unreadable but for their domains,
-/// `masked` wholly: words in a person's address say nothing.
+/// `masked` wholly: words in a person's address say nothing. A rule that leaves the action to the text
+/// speaks only where no other does.
 pub(crate) fn find(text: &[u8], masked: &[u8], who: &Who) -> Option<Match> {
+    let all = in_order(text, masked, who);
+    let decided = all.iter().position(|found| found.rule.action != "see-text").unwrap_or(0);
+    all.into_iter().nth(decided)
+}
+
+/// The first rule of each level, the most trusted level first.
+fn in_order(text: &[u8], masked: &[u8], who: &Who) -> Vec<Match> {
     let receivers = Level::matches("receiver", text);
-    for provider in &who.providers {
-        if let Some((rule, range)) = receivers.iter().find(|(rule, _)| rule.provider == *provider) {
-            return Some(Match { rule, basis: Basis::Provider, range: range.clone() });
-        }
-    }
+    let known = who.providers.iter().flat_map(|provider| {
+        let own = receivers.iter().filter(move |(rule, _)| rule.provider == *provider);
+        own.map(|(rule, range)| Match { rule, basis: Basis::Provider, range: range.clone() })
+    });
+    let others = |distinct: bool| {
+        let all = receivers.iter().filter(|(rule, _)| !who.providers.contains(&rule.provider));
+        let all = all.map(|(rule, range)| Match { rule, basis: Basis::OtherProvider, range: range.clone() });
+        all.filter(move |found| !distinct || found.is_distinct())
+    };
     let of = |kind, basis, text| {
-        let (rule, range) = Level::matches(kind, text).into_iter().next()?;
-        Some(Match { rule, basis, range })
+        Level::matches(kind, text).into_iter().map(move |(rule, range)| Match { rule, basis, range })
     };
-    let other = |distinct: bool| {
-        let mut all = receivers.iter().map(|(rule, range)| Match {
-            rule,
-            basis: Basis::OtherProvider,
-            range: range.clone(),
-        });
-        all.find(|found| !distinct || found.is_distinct())
-    };
-    of("filter", Basis::Filter, text)
-        .or_else(|| of("dnsbl", Basis::BlockList, masked))
-        .or_else(|| if who.providers.is_empty() { other(false) } else { None })
-        .or_else(|| of("mta", Basis::Software, text))
-        .or_else(|| of("sender-side", Basis::SenderSide, text))
-        .or_else(|| other(true))
-        .or_else(|| of("generic", Basis::Generic, masked))
+    let nobody = who.providers.is_empty();
+    let mut all: Vec<Match> = known.collect();
+    all.extend(of("filter", Basis::Filter, text));
+    all.extend(of("dnsbl", Basis::BlockList, masked));
+    if nobody {
+        all.extend(others(false));
+    }
+    all.extend(of("mta", Basis::Software, text));
+    all.extend(of("sender-side", Basis::SenderSide, text));
+    if !nobody {
+        all.extend(others(true));
+    }
+    // Words that many use are tried in the order of the table: there the open row stands where it must.
+    all.extend(of("generic", Basis::Generic, masked).next());
+    all
 }
 
 /// The causes that words of a text speak for, by the generic rules.
@@ -169,9 +180,12 @@ pub(crate) fn enhanced_cause(
     let rows = signs::code_causes();
     let own =
         vendor.and_then(|vendor| rows.iter().find(|row| row.vendor == vendor && covers(row.code, code)));
-    own.map(|row| (row, Basis::Provider)).or_else(|| {
-        rows.iter().find(|row| row.vendor == "-" && covers(row.code, code)).map(|row| (row, Basis::Registry))
-    })
+    let registry = || rows.iter().find(|row| row.vendor == "-" && covers(row.code, code));
+    // A code that nobody registered is the vendor's, whoever said it.
+    let other = || rows.iter().find(|row| covers(row.code, code));
+    own.map(|row| (row, Basis::Provider))
+        .or_else(|| registry().map(|row| (row, Basis::Registry)))
+        .or_else(|| other().map(|row| (row, Basis::OtherProvider)))
 }
 
 /// What a basic code means, or else its first digit.

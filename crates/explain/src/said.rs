@@ -42,7 +42,7 @@ pub(crate) struct Said {
 
 pattern!(
     BOTH,
-    r"(?:^|[^\d.a-z])([245]\d\d)[ :;-]{1,3}[(#]*([245]\.\d{1,3}\.\d{1,3})(?:$|[^\d.]|\.(?:$|[^\d]))"
+    r"(?:^|[^\d.a-z])([245]\d\d)[ :;-]{1,3}[(#']*([245]\.\d{1,3}\.\d{1,3})(?:$|[^\d.]|\.(?:$|[^\d]))"
 );
 pattern!(
     BASIC,
@@ -65,7 +65,11 @@ impl Said {
     pub(crate) fn read(text: &Text, range: Range<usize>) -> Self {
         let (all, breaks) = collapse(text, range);
         let head = Head::find(all.bytes());
-        let from = head.as_ref().map_or(0, |head| head.start);
+        let from = head.as_ref().map_or(0, |head| {
+            // A code behind its words: they begin with the paragraph.
+            let paragraph = breaks.iter().rev().find(|at| **at < head.end).map_or(0, |at| at + 1);
+            if head.start == 0 { paragraph } else { head.start }
+        });
         let mut said = Self::default();
         if let Some(head) = &head {
             said.code = head.code;
@@ -105,7 +109,8 @@ impl Said {
     /// As those who ask see it.
     pub(crate) fn reply(&self) -> Reply {
         let bytes = self.full.bytes();
-        let skip = Head::find(bytes).filter(|head| head.start == 0).map_or(0, |head| head.end);
+        let leads = bytes.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'#');
+        let skip = Head::find(bytes).filter(|head| head.start <= 1 && leads).map_or(0, |head| head.end);
         Reply {
             code: self.code,
             enhanced: self.enhanced,
@@ -246,12 +251,7 @@ impl Head {
                 } else {
                     range.start
                 };
-                Some(Self {
-                    start,
-                    end: if start == 0 && range.start > 0 { 0 } else { range.end },
-                    code: None,
-                    enhanced,
-                })
+                Some(Self { start, end: range.end, code: None, enhanced })
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 /// The longest input that is looked at, in octets.
-pub(crate) const LOOK_AT: usize = 1024 * 1024;
+pub const LOOK_AT: usize = 1024 * 1024;
 
 /// Octets, and where in the input each stands.
 #[derive(Clone, Debug, Default)]

@@ -40,21 +40,23 @@ pub(crate) struct Words {
 
 words!(DELAYED, "delayed");
 words!(ORIGINAL, "original");
+words!(QUOTED, "quoted");
 pattern!(
     DELIVERED,
     r"(was|has been|been) successfully (delivered|relayed)|successful mail delivery report|your message was (successfully )?delivered|delivery notification: delivered"
 );
 pattern!(
     STARTS,
-    r#"^[ \t]*(?:(?:[*-]|·|•)+ +)?(?:(?:failed |final[- ]|original[- ])?(?:recipients?(?: address(?:es)?)?|to|address|e-?mail|empf(?:ä|ae)nger|destinataire|destinatario|destinat(?:á|a)rio) ?: *)?['"]?(?:<([^<>\s@]+@[^<>\s]+)>|([^\s<>:;,'"()\[\]@]+@[a-z0-9\x80-\xff._-]+[a-z0-9\x80-\xff]))['"]?(?:$|[ \t]*$|:|\.\.\.|,|#|<mailto| ?\(| \.\.\. | on \d| (?:-|–) | +#?[245]\d\d)"#
+    r#"^[ \t]*(?:(?:[*-]|·|•)+ +)?(?:(?:failed |final[- ]|original[- ])?(?:recipients?(?: address(?:es)?)?|to|address|e-?mail|empf(?:ä|ae)nger|destinataire|destinatario|destinat(?:á|a)rio) ?: *)?['"]?(?:<([^<>\s@]+@[^<>\s]+)>|([^\s<>:;,'"()\[\]@]+@[a-z0-9\x80-\xff._-]+[a-z0-9\x80-\xff]))['"]?(?:$|[ \t]*$|:|\.\.\.|,|#|<mailto| ?\(| \.\.\. | on (?:\d|[a-z]{2,3},? )| (?:-|–) | +#?[245]\d\d)"#
 );
 pattern!(
     INLINE,
-    r#"(?:delivered to|deliver(?:ing|y)?(?: of)? (?:(?:your|this|the) )?(?:message|e?-?mail)? ?(?:to|for)|(?:message|e-?mail|mail) (?:sent )?(?:to|for|an)|recipient(?:s|\(s\))?|following (?:address|recipient)(?:es|s)?|reach|zugestellt(?: werden)? an|empf(?:ä|ae)nger|remis(?:e)? (?:à|a)|destinataire|entregad[oa] an?|entregue a[oa]?|destinatario|destinat(?:á|a)rio)[ :]*['"*]*<?([^\s<>:;,'"()\[\]@*]+@[a-z0-9\x80-\xff._-]+[a-z0-9\x80-\xff])"#
+    r#"(?:delivered to|deliver(?:ing|y)?(?: of)? (?:(?:your|this|the) )?(?:message|e?-?mail)? ?(?:to|for)|(?:message|nachricht|mensaje|mensagem|e-?mail|mail) (?:sent )?(?:to|for|an|(?:à|a)|para)|recipient(?:s|\(s\))?|following (?:address|recipient)(?:es|s)?|reach|zugestellt(?: werden)? an|empf(?:ä|ae)nger|remis(?:e)? (?:à|a)|destinataire|entregad[oa] an?|entregue a[oa]?|destinatario|destinat(?:á|a)rio)[ :]*['"*]*<?([^\s<>:;,'"()\[\]@*]+@[a-z0-9\x80-\xff._-]+[a-z0-9\x80-\xff])"#
 );
 
 /// Reads the words of a bounce.
-pub(crate) fn read(text: &Text) -> Words {
+pub(crate) fn read(all: &Text) -> Words {
+    let text = &without_quoted(all);
     let mut found = Words::default();
     let all = text.lines();
     let mut starts: Vec<(String, usize, usize)> = Vec::new();
@@ -91,6 +93,20 @@ pub(crate) fn read(text: &Text) -> Words {
     }
     found.told = blocks(text, &starts, end);
     found
+}
+
+/// The text without the lines that repeat what was sent: a subject must never be taken as evidence.
+fn without_quoted(text: &Text) -> Text {
+    let mut kept = Text::default();
+    let mut from = 0;
+    for line in text.lines() {
+        if QUOTED.is_match(text.slice(line.start..line.end.min(line.start + LINE))) {
+            kept.append(text, from..line.start);
+            from = line.end;
+        }
+    }
+    kept.append(text, from..text.len());
+    kept
 }
 
 /// The address that a line begins with, and where what is said of it starts.

@@ -98,6 +98,18 @@ fn single_replies_get_their_five_answers() {
         ("550 5.1.8 sender domain not found", "dns", No, No),
         ("550 Sender verify failed", "dns", No, No),
         ("550 5.1.7 unknown user <a@us.example> in return path", "mailbox-unknown", No, No),
+        // A rule that leaves it to the text gives way to words that do not.
+        (
+            "550 Invalid Recipient - https://community.mimecast.com/docs/DOC-1369#550",
+            "mailbox-unknown",
+            No,
+            Yes,
+        ),
+        ("554 5.2.2 mailbox full; STOREDRV.Deliver.Exception", "quota", Ambiguous, No),
+        ("501 5.1.3 Bad recipient address syntax", "mailbox-unknown", No, Ambiguous),
+        ("550 5.7.133 words that nobody knows", "policy", No, No),
+        ("550 Domain x.org does not accept mail (nullMX)", "dns", No, Yes),
+        ("550 5.1.2 Host unknown", "dns", No, Ambiguous),
         // Others.
         (
             "554 5.7.1 Service unavailable; Client host [192.0.2.5] blocked using zen.spamhaus.org",
@@ -353,6 +365,26 @@ fn every_servers_own_words_are_read() {
             .collect();
         assert_eq!(found, expected, "{text}\n{reading:#?}");
     }
+}
+
+#[test]
+fn a_subject_is_never_evidence() {
+    let text = "Your message\n\n  To:      bob@x.org\n  Subject: Our 550 spam blocklist offer\n  Sent:    Thu, 1 Jan 2026 10:00:00 +0100\n\ndid not reach the following recipient(s):\n\nbob@x.org on Thu, 1 Jan 2026 10:00:01 +0100\n    The e-mail account does not exist at the organization this message was sent to.\n    <mail.x.org #5.1.1>\n";
+    let answer = only(text);
+    assert_eq!(
+        (answer.recipient.as_deref(), answer.cause, answer.remove),
+        (Some("bob@x.org"), "mailbox-unknown", Tri::Yes)
+    );
+    assert_eq!(pointed(text, &answer), ["account does not exist"]);
+}
+
+#[test]
+fn a_page_instead_of_a_text_is_read() {
+    let text = "From: postmaster@x.org\nSubject: spam\nMIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n<html><p>Ihre Nachricht an <a href=3D\"mailto:bob@x.org\">bob@x.org</a> konnte nicht zugestellt werden.</p><p>Der Server meldete:<br>550 5.1.1 Empf=C3=A4nger unbekannt</p></html>\n";
+    let answer = only(text);
+    assert_eq!((answer.recipient.as_deref(), answer.remove), (Some("bob@x.org"), Tri::Yes));
+    assert_eq!(pointed(text, &answer), ["550 5.1.1", "Empf=C3=A4nger unbekannt"]);
+    assert_eq!(answer.evidence[1].text, "Empfänger unbekannt");
 }
 
 #[test]
