@@ -4,30 +4,15 @@
 //! sent is read in linear time and bounded memory. The knowledge itself is `postroad-reference`.
 
 pub mod answer;
-mod bounce;
 pub mod code;
 pub mod compare;
-mod dsn;
-mod faults;
-mod find;
-mod judge;
-mod line;
 pub mod list;
-mod log;
-mod mime;
 pub mod page;
-mod pattern;
-mod recognise;
+mod reading;
 pub mod render;
-mod rules;
-mod said;
 pub mod site;
-mod source;
 pub mod story;
-mod text;
-mod transcript;
 pub mod verdict;
 
 pub use answer::{Answer, Fault, Reading};
-pub use recognise::explain_text;
-pub use source::LOOK_AT;
+pub use reading::{LOOK_AT, explain_text};

@@ -1,5 +1,13 @@
 //! Bounces as they arrive: what is read from each, and the five answers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::too_many_lines,
+    reason = "test"
+)]
 
 use postroad_explain::answer::{
     Answer, Basis, Confidence, FoundKind, Note, Outcome, Party, Reading, Source, Tri,

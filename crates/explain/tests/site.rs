@@ -1,6 +1,13 @@
 //! The static site: whole, valid, and with no link that leads nowhere.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "test"
+)]
 
 use html5ever::ParseOpts;
 use html5ever::tendril::TendrilSink;

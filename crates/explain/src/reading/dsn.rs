@@ -2,9 +2,9 @@
 //! notification and which the mail it is about.
 
 use crate::answer::{EnhancedCode, Outcome};
-use crate::mime::{self, Field, Message};
-use crate::said::{Said, enhanced_code, lower};
-use crate::source::Text;
+use crate::reading::mime::{self, Field, Message};
+use crate::reading::said::{Said, enhanced_code, lower};
+use crate::reading::source::Text;
 use std::ops::Range;
 
 /// The fields about one recipient (RFC 3464 §2.3).
@@ -84,7 +84,9 @@ pub(crate) fn read(message: &Message) -> Notification {
 pub(crate) fn has_fields(text: &Text) -> bool {
     text.lines().into_iter().any(|line| {
         let bytes = text.slice(line);
-        ["final-recipient:", "original-recipient:"].iter().any(|name| crate::source::begins(bytes, name))
+        ["final-recipient:", "original-recipient:"]
+            .iter()
+            .any(|name| crate::reading::source::begins(bytes, name))
     })
 }
 
@@ -172,12 +174,12 @@ fn after_type(value: &Text) -> Range<usize> {
             && head.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
             && !head.first().is_some_and(u8::is_ascii_digit)
     });
-    crate::source::trim(bytes, is_type.map_or(0, |at| at + 1)..value.len())
+    crate::reading::source::trim(bytes, is_type.map_or(0, |at| at + 1)..value.len())
 }
 
 fn address(value: &Text) -> Option<String> {
     let range = after_type(value);
-    let found = crate::find::address(value.slice(range.clone()));
+    let found = crate::reading::find::address(value.slice(range.clone()));
     let found = found.map_or(range.clone(), |inner| range.start + inner.start..range.start + inner.end);
     let text = value.string(found);
     let text = text.trim_matches(['<', '>', ' ']).to_owned();

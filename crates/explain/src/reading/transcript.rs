@@ -4,9 +4,9 @@
 //! plain pastes of telnet, nc or openssl, where replies are known by their three digits. What is no
 //! line of either side is kept as a note, for it may tell that the connection was closed or encrypted.
 
-use crate::mime::quoted_printable;
-use crate::pattern::pattern;
-use crate::source::{Text, begins, shown, trim};
+use crate::reading::mime::quoted_printable;
+use crate::reading::pattern::pattern;
+use crate::reading::source::{Text, begins, shown, trim};
 use std::ops::Range;
 
 /// Whose line it is.

@@ -5,7 +5,7 @@
 //! first rule of the table wins. One pass over the reply tells all rules of a level.
 
 use crate::answer::{Basis, EnhancedCode};
-use crate::pattern::{Pattern, Patterns};
+use crate::reading::pattern::{Pattern, Patterns};
 use postroad_reference::facts::{self, Rule};
 use postroad_reference::signs::{self, CodeCause, Sign};
 use std::ops::Range;

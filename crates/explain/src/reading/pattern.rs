@@ -106,8 +106,8 @@ pub(crate) mod steps {
 /// A pattern compiled once.
 macro_rules! pattern {
     ($name:ident, $pattern:expr) => {
-        static $name: std::sync::LazyLock<crate::pattern::Pattern> =
-            std::sync::LazyLock::new(|| crate::pattern::Pattern::own($pattern));
+        static $name: std::sync::LazyLock<crate::reading::pattern::Pattern> =
+            std::sync::LazyLock::new(|| crate::reading::pattern::Pattern::own($pattern));
     };
 }
 pub(crate) use pattern;
@@ -115,11 +115,12 @@ pub(crate) use pattern;
 /// Words of `bounce-words.tsv`, compiled once.
 macro_rules! words {
     ($name:ident, $key:literal) => {
-        static $name: std::sync::LazyLock<crate::pattern::Pattern> = std::sync::LazyLock::new(|| {
-            crate::pattern::Pattern::own(
-                postroad_reference::signs::words($key).map_or("", |words| words.pattern),
-            )
-        });
+        static $name: std::sync::LazyLock<crate::reading::pattern::Pattern> =
+            std::sync::LazyLock::new(|| {
+                crate::reading::pattern::Pattern::own(
+                    postroad_reference::signs::words($key).map_or("", |words| words.pattern),
+                )
+            });
     };
 }
 pub(crate) use words;

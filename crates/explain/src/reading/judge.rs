@@ -5,10 +5,10 @@
 //! speaks of anything else. RFC 3463 §2, RFC 5321 §4.2.1; RFC 7505 for domains that take no mail.
 
 use crate::answer::{Answer, Basis, Confidence, EnhancedCode, Evidence, Found, Outcome, Party, Record, Tri};
-use crate::find;
-use crate::pattern::words;
-use crate::rules::{self, Match, Who};
-use crate::said::{Said, Stage};
+use crate::reading::find;
+use crate::reading::pattern::words;
+use crate::reading::rules::{self, Match, Who};
+use crate::reading::said::{Said, Stage};
 use postroad_reference::signs;
 use std::collections::BTreeMap;
 
@@ -489,7 +489,7 @@ fn evidence(said: &Said, decided: Option<&Match>) -> Vec<Evidence> {
         .iter()
         .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b' ' | b'-' | b'#'))
         .count();
-    let codes = crate::source::trim(bytes, 0..codes);
+    let codes = crate::reading::source::trim(bytes, 0..codes);
     if codes.len() > 2 {
         all.push(Evidence { range: said.full.origin(&codes), text: said.full.string(codes) });
     }

@@ -4,12 +4,12 @@
 //! [`Note::Cut`] tells where there was more.
 
 use crate::answer::{Note, Reading, Source};
-use crate::bounce;
-use crate::judge::Judge;
-use crate::pattern::pattern;
-use crate::source::{LOOK_AT, Text, begins, lines, trim};
-use crate::transcript::{self, MASK};
-use crate::{faults, log};
+use crate::reading::bounce;
+use crate::reading::judge::Judge;
+use crate::reading::pattern::pattern;
+use crate::reading::source::{LOOK_AT, Text, begins, lines, trim};
+use crate::reading::transcript::{self, MASK};
+use crate::reading::{faults, log};
 use std::ops::Range;
 
 /// Lines that are looked at for the signs of a message or a log.
@@ -93,7 +93,7 @@ fn messages(input: &[u8], all: &[Range<usize>]) -> Option<Vec<Range<usize>>> {
             .iter()
             .any(|name| begins(slice(line), name))
     });
-    let leads = header.first().is_some_and(|line| crate::mime::name_end(slice(line)).is_some());
+    let leads = header.first().is_some_and(|line| crate::reading::mime::name_end(slice(line)).is_some());
     if fields < 2 || !whole || !leads {
         return None;
     }

@@ -1,12 +1,12 @@
 //! From a bounce in any dress to its answers: a message, its text, one reply, lines of a log.
 
 use crate::answer::{Note, Outcome, Reading, Source};
-use crate::dsn::{self, Notification, Report};
-use crate::judge::{Case, Judge};
-use crate::mime;
-use crate::said::Said;
-use crate::source::Text;
-use crate::text::{self, MOST, Told, Words};
+use crate::reading::dsn::{self, Notification, Report};
+use crate::reading::judge::{Case, Judge};
+use crate::reading::mime;
+use crate::reading::said::Said;
+use crate::reading::source::Text;
+use crate::reading::text::{self, MOST, Told, Words};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -52,7 +52,7 @@ pub(crate) fn reply(text: &Text, reading: &mut Reading) {
 pub(crate) fn log(text: &Text, reading: &mut Reading) {
     reading.kind = Source::Log;
     let mut judge = Judge::default();
-    let (cases, more) = crate::log::read(text);
+    let (cases, more) = crate::reading::log::read(text);
     for case in cases {
         answer(reading, &mut judge, case);
     }

@@ -4,7 +4,7 @@
 //! are read as they are. At most [`DEPTH`] boundaries are open at once and [`PARTS`] parts are kept;
 //! what is deeper belongs to the part around it.
 
-use crate::source::{Text, begins, trim};
+use crate::reading::source::{Text, begins, trim};
 use std::ops::Range;
 
 /// How deep parts are followed.

@@ -4,10 +4,10 @@
 //! follows before the next recipient. The mail that is quoted behind a mark is left out, so that its
 //! subject and body are never taken as evidence.
 
-use crate::find;
-use crate::pattern::{pattern, words};
-use crate::said::Said;
-use crate::source::{Text, trim};
+use crate::reading::find;
+use crate::reading::pattern::{pattern, words};
+use crate::reading::said::Said;
+use crate::reading::source::{Text, trim};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -80,7 +80,7 @@ pub(crate) fn read(all: &Text) -> Words {
             && let Some(range) = INLINE.groups(head).and_then(|groups| groups.get(1).cloned().flatten())
         {
             inline = Some((
-                crate::source::shown(head.get(range.clone()).unwrap_or_default()),
+                crate::reading::source::shown(head.get(range.clone()).unwrap_or_default()),
                 line.start,
                 line.start + range.end,
             ));
@@ -113,7 +113,7 @@ fn without_quoted(text: &Text) -> Text {
 fn start(line: &[u8]) -> Option<(String, usize)> {
     let groups = STARTS.groups(line)?;
     let range = groups.get(1).cloned().flatten().or_else(|| groups.get(2).cloned().flatten())?;
-    let address = crate::source::shown(line.get(range.clone())?);
+    let address = crate::reading::source::shown(line.get(range.clone())?);
     let behind = line.get(range.end) == Some(&b'>');
     Some((address, range.end + usize::from(behind)))
 }

@@ -5,12 +5,12 @@
 //! middle has no missing EHLO, content that its tool hides has no missing end.
 
 use crate::answer::{Fault, Outcome};
-use crate::judge::Case;
-use crate::line;
-use crate::pattern::pattern;
-use crate::said::{Said, Stage};
-use crate::source::begins;
-use crate::transcript::{Dialogue, End, MASK, Side, Turn, without_secret};
+use crate::reading::judge::Case;
+use crate::reading::line;
+use crate::reading::pattern::pattern;
+use crate::reading::said::{Said, Stage};
+use crate::reading::source::begins;
+use crate::reading::transcript::{Dialogue, End, MASK, Side, Turn, without_secret};
 use postroad_reference::signs;
 use std::collections::VecDeque;
 
@@ -389,7 +389,7 @@ impl Walk<'_> {
                 self.path(index, line, "TO");
                 self.transaction.recipients += 1;
                 recipient = line::path(line)
-                    .map(|path| crate::source::shown(path).trim_matches(['<', '>', ' ']).to_owned());
+                    .map(|path| crate::reading::source::shown(path).trim_matches(['<', '>', ' ']).to_owned());
             }
             Verb::Data | Verb::Bdat => self.data(index, verb),
             Verb::Auth => self.auth(index, line),
@@ -471,7 +471,7 @@ impl Walk<'_> {
 
     fn auth(&mut self, index: usize, line: &[u8]) {
         let mut words = line.splitn(3, |byte| *byte == b' ').skip(1);
-        let mechanism = crate::source::shown(words.next().unwrap_or_default()).to_ascii_uppercase();
+        let mechanism = crate::reading::source::shown(words.next().unwrap_or_default()).to_ascii_uppercase();
         if let Some(secret) = words.next() {
             self.keep_secret(secret);
         }
@@ -494,7 +494,7 @@ impl Walk<'_> {
     fn server(&mut self, index: usize, turn: &Turn) {
         let line = turn.text.bytes();
         let Some((code, more, text)) = line::reply(line) else {
-            if !crate::source::trim(line, 0..line.len()).is_empty() {
+            if !crate::reading::source::trim(line, 0..line.len()).is_empty() {
                 self.fault("server-bad-reply", index);
             }
             return;
@@ -507,7 +507,8 @@ impl Walk<'_> {
                 self.fault("server-class-mismatch", index);
             }
         }
-        let shown = crate::source::shown(text.get(..512).unwrap_or(text)).trim().to_ascii_uppercase();
+        let shown =
+            crate::reading::source::shown(text.get(..512).unwrap_or(text)).trim().to_ascii_uppercase();
         match &mut self.partial {
             Some(partial) => {
                 partial.lines.push(shown);
@@ -608,7 +609,7 @@ impl Walk<'_> {
         if self.found.refused.len() >= MOST {
             return;
         }
-        let mut text = crate::source::Text::default();
+        let mut text = crate::reading::source::Text::default();
         for turn in self.turns.get(reply.first..=last).unwrap_or_default() {
             if turn.side == Side::Server && text.len() < 4096 {
                 if let Some((_, at)) = turn.text.octet(0).filter(|_| text.len() > 0) {

@@ -5,8 +5,8 @@
 //! [`LONGEST`] octets of a reply are looked at.
 
 use crate::answer::{EnhancedCode, Reply};
-use crate::pattern::pattern;
-use crate::source::Text;
+use crate::reading::pattern::pattern;
+use crate::reading::source::Text;
 use std::ops::Range;
 
 /// The longest reply that is looked at, in octets.

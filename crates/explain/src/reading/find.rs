@@ -1,8 +1,8 @@
 //! The values that a reply names: addresses, domains, web addresses, selectors, block lists.
 
 use crate::answer::{Found, FoundKind};
-use crate::pattern::pattern;
-use crate::source::Text;
+use crate::reading::pattern::pattern;
+use crate::reading::source::Text;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -79,7 +79,7 @@ fn overlaps(taken: &[Range<usize>], range: &Range<usize>) -> bool {
     taken.iter().any(|have| have.start < range.end && range.start < have.end)
 }
 
-fn firsts(pattern: &crate::pattern::Pattern, bytes: &[u8]) -> Vec<Range<usize>> {
+fn firsts(pattern: &crate::reading::pattern::Pattern, bytes: &[u8]) -> Vec<Range<usize>> {
     let all = pattern.all_groups(bytes, MOST);
     all.into_iter().filter_map(|groups| groups.into_iter().skip(1).flatten().next()).collect()
 }

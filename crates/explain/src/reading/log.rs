@@ -4,12 +4,12 @@
 //! no delivery are passed over. At most [`MOST`] answers are told.
 
 use crate::answer::Outcome;
-use crate::find;
-use crate::judge::Case;
-use crate::pattern::{Pattern, pattern};
-use crate::said::{Said, Stage, enhanced_code, lower};
-use crate::source::Text;
-use crate::text::MOST;
+use crate::reading::find;
+use crate::reading::judge::Case;
+use crate::reading::pattern::{Pattern, pattern};
+use crate::reading::said::{Said, Stage, enhanced_code, lower};
+use crate::reading::source::Text;
+use crate::reading::text::MOST;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -191,7 +191,7 @@ fn exim(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
     // `H=mx.example.org [192.0.2.1]` names the server that answered.
     let words = text.slice(rest.clone());
     let remote = words.split(|byte| *byte == b' ').find_map(|word| word.strip_prefix(b"H="));
-    let remote = remote.map(|host| crate::source::shown(host).to_ascii_lowercase());
+    let remote = remote.map(|host| crate::reading::source::shown(host).to_ascii_lowercase());
     let case = Case { outcome: Some(outcome), remote, said: said(text, reply), ..Case::default() };
     book.add(Some(text.string(group(&found, 1)?)), &to, case);
     Some(())
@@ -244,7 +244,7 @@ fn exchange(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
     let mut to = None;
     for range in find::addresses(bytes.get(..before).unwrap_or_default()) {
         let bracketed = range.start.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'<');
-        let text = crate::source::shown(bytes.get(range).unwrap_or_default());
+        let text = crate::reading::source::shown(bytes.get(range).unwrap_or_default());
         if bracketed {
             id.get_or_insert(text);
         } else {
