@@ -164,6 +164,7 @@ pub fn against_facts(language: &Language) -> Vec<String> {
             continue;
         }
         for text in &part.strings {
+            found.extend(unknown_sections(text).map(|cited| format!("{key}: no {cited}, in: {text}")));
             for mark in marks(text) {
                 if let Some(fault) = contradiction(&mark) {
                     found.push(format!("{key}: {fault}, in: {text}"));
@@ -172,6 +173,17 @@ pub fn against_facts(language: &Language) -> Vec<String> {
         }
     }
     found
+}
+
+/// The cited sections of RFCs that do not exist, as far as the facts know.
+fn unknown_sections(text: &str) -> impl Iterator<Item = String> {
+    text.split("RFC ").skip(1).filter_map(|after| {
+        let (rfc, rest) = after.split_once(' ')?;
+        let section = rest.strip_prefix('§')?;
+        let end = section.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(section.len());
+        let section = section.get(..end)?.trim_end_matches('.');
+        (!facts::has_section(rfc, section)).then(|| format!("RFC {rfc} §{section}"))
+    })
 }
 
 fn contradiction(mark: &str) -> Option<String> {
@@ -308,5 +320,8 @@ mod tests {
     fn codes_without_a_row_are_found() {
         assert_eq!(contradiction("5.9.99").as_deref(), Some("no row has 5.9.99"));
         assert_eq!(contradiction("5.7.26"), None);
+        let told: Vec<String> =
+            unknown_sections("RFC 5321 §4.5.2. RFC 5321 §99, RFC 9 §1; RFC 5321").collect();
+        assert_eq!(told, ["RFC 5321 §99", "RFC 9 §1"]);
     }
 }

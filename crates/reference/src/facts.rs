@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 const REPLY_CODES: &str = include_str!("../data/facts/reply-codes.tsv");
 const REPLY_TRAITS: &str = include_str!("../data/facts/reply-traits.tsv");
 const ENHANCED_CODES: &str = include_str!("../data/facts/enhanced-codes.tsv");
+const RFC_SECTIONS: &str = include_str!("../data/facts/rfc-sections.tsv");
 const PROVIDER_BOUNCES: &str = include_str!("../data/facts/provider-bounces.tsv");
 
 /// The first digit (RFC 5321 §4.2.1).
@@ -241,6 +242,12 @@ pub fn enhanced() -> &'static [Enhanced] {
 /// The rows that speak of an enhanced code: the registry's and those of vendors.
 pub fn enhanced_code(class: u16, subject: u16, detail: u16) -> Vec<&'static Enhanced> {
     enhanced().iter().filter(|row| row.covers(class, subject, detail)).collect()
+}
+
+/// Whether a section of an RFC exists, as far as is known here; a text may cite no other.
+pub fn has_section(rfc: &str, section: &str) -> bool {
+    rows::<2>(RFC_SECTIONS)
+        .any(|[have, sections]| have == rfc && sections.split(' ').any(|one| one == section))
 }
 
 /// Every pattern, in the order of the file, which is the order of trying inside a provider.
