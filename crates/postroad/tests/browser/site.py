@@ -17,7 +17,7 @@ import sys
 import tempfile
 import urllib.request
 
-LANGUAGES = ["en"]
+LANGUAGES = ["en", "de", "es", "fr", "pt"]
 PAGES = [
     "index.html", "354.html", "421.html", "441.html", "550.html", "552.html", "x.7.26.html", "x.1.10.html",
     "5.7.501-503.html", "compare/354-550.html", "compare/354-503.html", "compare/450-451.html",
