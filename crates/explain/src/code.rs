@@ -145,7 +145,7 @@ fn of_rows(
     for (row, entry) in told {
         let vendor = row.source.strip_prefix("vendor:").unwrap_or(row.source);
         let title = language.say("page.vendor-use", &[("vendor", &vendor_name(vendor))]);
-        let mut blocks = vec![Block::Heading(format!("{}: {}", row.code, entry.name))];
+        let mut blocks = vec![Block::Heading(labelled(language, row.code, &entry.name))];
         blocks.extend([Block::Text(entry.meaning.clone()), Block::Text(entry.detail.clone())]);
         blocks.push(Block::Steps(entry.sender.clone()));
         page.section(format!("vendor-{}", slug(row.code)), title, blocks);
@@ -206,7 +206,7 @@ fn unknown(language: &Language, code: u16) -> Page {
     if class != Class::Pseudo
         && let Some(topic) = language.topic(Kind::Second, &second.to_string())
     {
-        let text = format!("{}: {}", topic.name, topic.meaning);
+        let text = labelled(language, &topic.name, &topic.meaning);
         page.section("second-digit", language.word("page.second-digit"), vec![Block::Text(text)]);
     }
     let mut near: Vec<&Basic> = facts::basics().iter().filter(|row| row.class == class).collect();
@@ -225,11 +225,11 @@ fn unregistered(language: &Language, asked: Asked, class: Option<u16>, subject: 
     let topic = language.topic(Kind::Subject, &subject.to_string());
     let topic = topic.or_else(|| language.topic(Kind::Subject, "0"));
     page.lead = topic.map(|topic| topic.unknown.clone()).unwrap_or_default();
-    let text = topic.map(|topic| Block::Text(format!("{}: {}", topic.name, topic.meaning)));
+    let text = topic.map(|topic| Block::Text(labelled(language, &topic.name, &topic.meaning)));
     page.section("subject", language.word("page.subject"), text.into_iter().collect());
     if let Some(topic) = class.and_then(|class| language.topic(Kind::Class, &class.to_string())) {
         let blocks = vec![
-            Block::Text(format!("{}: {}", topic.name, topic.meaning)),
+            Block::Text(labelled(language, &topic.name, &topic.meaning)),
             Block::Text(topic.detail.clone()),
         ];
         page.section("class", language.word("fact.class"), blocks);
@@ -443,6 +443,11 @@ fn enhanced_link(language: &Language, code: &str) -> Link {
 fn pair_link(one: u16, other: u16) -> Link {
     let key = crate::compare::key(&one.to_string(), &other.to_string());
     Link { target: Target::Pair(key), text: other.to_string() }
+}
+
+/// A label and its value, with the colon as the language sets it.
+pub(crate) fn labelled(language: &Language, label: &str, value: &str) -> String {
+    language.say("page.label", &[("label", label), ("value", value)])
 }
 
 pub(crate) fn topic_text(

@@ -3,7 +3,7 @@
 //! What differs is worked out from the facts; pairs that people confuse carry a hand-written note.
 //! Whichever order was asked for, there is one page for a pair, the lower code first.
 
-use crate::code::{Asked, basic_link, enhanced_row_link, properties, related, topic_text};
+use crate::code::{Asked, basic_link, enhanced_row_link, labelled, properties, related, topic_text};
 use crate::page::{Block, Link, Page, Target};
 use postroad_reference::facts::{self, Basic};
 use postroad_reference::language::{Entry, Kind, Language, Pair};
@@ -125,7 +125,7 @@ fn differences(page: &mut Page, language: &Language, a: &Side<'_>, b: &Side<'_>,
             let label = language.word(&format!("fact.{key}")).to_owned();
             data.push(json!({"property": key, "label": label, "a": of_a, "b": of_b, "same": of_a == of_b}));
             if of_a == of_b {
-                alike.push(format!("{label}: {of_a}"));
+                alike.push(labelled(language, &label, &of_a));
             } else {
                 rows.push(vec![label, of_a, of_b]);
             }

@@ -5,7 +5,7 @@
     reason = "each part of a page tells of some events; an event that it does not know it leaves out"
 )]
 
-use crate::code::{Asked, topic_text};
+use crate::code::{Asked, labelled, topic_text};
 use crate::page::{Block, Page};
 use postroad_ledger::{Event, Kept, Origin, Outcome, Record, Reference, Side};
 use postroad_proto::time::UnixTime;
@@ -151,7 +151,7 @@ fn stalls(page: &mut Page, language: &Language, record: &Record) {
         let Event::Stall { kind, evidence } = event else { continue };
         let Some(topic) = language.topic(Kind::Stall, kind) else { continue };
         let rows = evidence.iter().map(|(name, value)| {
-            format!("{}: {}", language.word(&format!("evidence.{name}")), literal(value))
+            labelled(language, language.word(&format!("evidence.{name}")), &literal(value))
         });
         let blocks = vec![
             Block::Heading(topic.name.clone()),

@@ -2,7 +2,7 @@
 //! dialogue.
 
 use crate::answer::{Answer, Fault, Reading, Reply, Source, Tri};
-use crate::code::topic_text;
+use crate::code::{labelled, topic_text};
 use crate::page::{Block, Page};
 use postroad_reference::facts;
 use postroad_reference::language::{Kind, Language};
@@ -88,7 +88,7 @@ fn about(page: &mut Page, language: &Language, at: usize, answer: &Answer) {
         blocks.push(Block::List(readings.collect()));
     }
     if let Some(topic) = language.topic(Kind::Action, answer.action).filter(|topic| !topic.fix.is_empty()) {
-        blocks.push(Block::Heading(format!("{}: {}", language.word("bounce.do"), topic.name)));
+        blocks.push(Block::Heading(labelled(language, language.word("bounce.do"), &topic.name)));
         blocks.push(Block::Steps(topic.fix.clone()));
     }
     let more = codes(language, answer);
