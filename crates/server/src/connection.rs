@@ -10,19 +10,24 @@ use crate::listener::{Running, Stop};
 use crate::proxy;
 use crate::record::Opened;
 use crate::shared::{Active, ListenerSettings, Shared};
+use crate::tcp::{self, Figures};
 use postroad_proto::reply::{Reply, ReplyId};
 use postroad_spool::Spool;
+use socket2::SockRef;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
 /// Octets read at once.
@@ -41,9 +46,46 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
-/// A socket of either kind; dispatch once a connection, not once an octet.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+/// A socket of either kind, with TLS or without; dispatch once a connection, not once an octet.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Whether octets of the peer wait in the socket.
+    fn has_spoken(&self) -> bool;
+
+    /// What the system knows of the connection's packets.
+    fn packets(&self) -> Figures;
+}
+
+impl Stream for TcpStream {
+    fn has_spoken(&self) -> bool {
+        let mut octet = [MaybeUninit::uninit()];
+        matches!(SockRef::from(self).peek(&mut octet), Ok(1))
+    }
+
+    fn packets(&self) -> Figures {
+        tcp::figures(self)
+    }
+}
+
+/// Who can connect to a socket file is trusted to wait for its turn.
+impl Stream for UnixStream {
+    fn has_spoken(&self) -> bool {
+        false
+    }
+
+    fn packets(&self) -> Figures {
+        Figures::new()
+    }
+}
+
+impl<T: Stream> Stream for TlsStream<T> {
+    fn has_spoken(&self) -> bool {
+        self.get_ref().0.has_spoken()
+    }
+
+    fn packets(&self) -> Figures {
+        self.get_ref().0.packets()
+    }
+}
 
 /// What a connection was accepted with.
 pub(crate) struct Accepted<S> {
@@ -60,12 +102,8 @@ enum End {
     StartTls,
 }
 
-/// Serves one connection to its end; `has_spoken` tells whether the peer spoke before the greeting.
-pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
-    accepted: Accepted<S>,
-    mut stream: T,
-    has_spoken: fn(&T) -> bool,
-) {
+/// Serves one connection to its end.
+pub(crate) async fn serve<S: Spool, T: Stream + 'static>(accepted: Accepted<S>, mut stream: T) {
     let mut peer = Peer(accepted.peer);
     if accepted.settings.listener.proxy.is_some() {
         let header = until_stop(accepted.running.stop.clone(), proxied(&accepted, &mut stream));
@@ -79,7 +117,7 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
     } = accepted;
     let implicit = settings.listener.tls == ListenerTls::Implicit;
     // In TLS from the first octet the peer is the one to begin; a PROXY header has been read by now.
-    let pregreeted = !implicit && has_spoken(&stream);
+    let pregreeted = !implicit && stream.has_spoken();
     let listener = settings.listener.address.to_string();
     if let Some(reply) = unwelcome(&active, &settings, &mut place, peer, pregreeted) {
         shared.metrics.connections_refused.inc();
@@ -216,7 +254,7 @@ async fn converse<S: Spool, T: Stream + ?Sized>(
                 Ok(Ok(0)) => return Ok(End::Closed),
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(error),
-                Err(_elapsed) => conversation.timeout(),
+                Err(_elapsed) => conversation.timeout(|| stream.packets()),
             },
             changed = stop.changed(), if told < Stop::CutOff => {
                 if changed.is_err() {

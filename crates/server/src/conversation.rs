@@ -11,6 +11,7 @@ use crate::metrics::ReplyLabel;
 use crate::record::{Opened, Record, Sealed};
 use crate::shared::{Active, Shared};
 use crate::shown::{Addresses, printable};
+use crate::tcp::Figures;
 use postroad_delivery::agent::maildir::Promise;
 use postroad_delivery::directory::{final_recipients, refused_entirely};
 use postroad_proto::addr::{ForwardPath, Mailbox};
@@ -174,8 +175,11 @@ impl<S: Spool> Conversation<S> {
         self.guarded(|this| this.session.handle_input(now, bytes));
     }
 
-    /// Tells the session that its deadline passed.
-    pub(crate) fn timeout(&mut self) {
+    /// Tells the session that its deadline passed; `packets` tells what the system knows of the connection.
+    pub(crate) fn timeout(&mut self, packets: impl FnOnce() -> Figures) {
+        if let Some(record) = &mut self.record {
+            record.seen(packets());
+        }
         self.session.handle_timeout(self.shared.clock.tick());
     }
 
