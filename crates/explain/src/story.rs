@@ -228,11 +228,14 @@ fn check(language: &Language, event: &Event<'_>) -> Option<String> {
 
 fn dialogue(page: &mut Page, language: &Language, record: &Record, about: usize) {
     let events = &record.events;
+    let gap = format!("           -- {}", language.word("story.gaps"));
     let mut lines = Vec::new();
+    let mut next = 0;
     for part in shown(events.len(), about) {
-        if part.start > 0 {
-            lines.push(format!("           -- {}", language.word("story.gaps")));
+        if part.start > next {
+            lines.push(gap.clone());
         }
+        next = part.end;
         for (ms, event) in events.get(part).unwrap_or_default() {
             if let Some(told) = line(language, event) {
                 let seconds = Duration::from_millis(*ms).as_secs_f64();
@@ -240,27 +243,21 @@ fn dialogue(page: &mut Page, language: &Language, record: &Record, about: usize)
             }
         }
     }
-    if record.has_gaps {
-        lines.push(format!("           -- {}", language.word("story.gaps")));
+    if record.has_gaps || next < events.len() {
+        lines.push(gap);
     }
     let blocks = vec![Block::Literal(lines), Block::Text(language.word("story.times").to_owned())];
     page.section("dialogue", language.word("story.dialogue"), blocks);
 }
 
-/// Which events of so many are shown: all, or the beginning and what surrounds the one it is about. Begins after
-/// 0 where something is left out before it; an empty part at the end says that the rest is left out.
-fn shown(count: usize, about: usize) -> Vec<Range<usize>> {
+/// Which events of so many are shown: all, or the beginning and what surrounds the one it is about.
+fn shown(count: usize, about: usize) -> [Range<usize>; 2] {
     if count <= SHOWN {
-        return vec![0..count];
+        return [0..count, count..count];
     }
     // What led to it matters more than what came after it.
     let end = about.saturating_add(SHOWN / 8).clamp(SHOWN, count);
-    let start = end - SHOWN / 2;
-    let mut parts = if start == SHOWN / 2 { vec![0..end] } else { vec![0..SHOWN / 2, start..end] };
-    if end < count {
-        parts.push(count..count);
-    }
-    parts
+    [0..SHOWN / 2, end - SHOWN / 2..end]
 }
 
 fn line(language: &Language, event: &Event<'_>) -> Option<String> {
@@ -463,9 +460,9 @@ mod tests {
 
     #[test]
     fn the_event_it_is_about_is_shown_however_long_the_session_was() {
-        assert_eq!(shown(SHOWN, 7), [0..SHOWN]);
-        assert_eq!(shown(1000, 7), [0..400, 1000..1000]);
-        assert_eq!(shown(1000, 600), [0..200, 450..650, 1000..1000]);
+        assert_eq!(shown(SHOWN, 7), [0..400, 400..400]);
+        assert_eq!(shown(1000, 7), [0..200, 200..400]);
+        assert_eq!(shown(1000, 600), [0..200, 450..650]);
         assert_eq!(shown(1000, 999), [0..200, 800..1000]);
         assert_eq!(shown(1000, 1000), [0..200, 800..1000], "about none of them");
         for (count, about) in

@@ -379,6 +379,12 @@ fn check(dir: &Path, id: ReplyId, met: Option<&str>, reply: &str) {
     for part in [&topic.meaning, &topic.detail, &topic.harm].into_iter().chain(steps) {
         assert!(page.contains(&shown(part)), "{name} does not say {part:?}: {page}");
     }
+    if id == ReplyId::LocalTrouble {
+        assert!(
+            page.contains("this server's store: it failed (the disk said: No such file or directory"),
+            "{page}"
+        );
+    }
     assert!(page.contains(&shown(&format!("S: {reply}"))), "{name}: {page}");
     assert!(met.is_none_or(|met| page.contains(&shown(&format!("C: {met}")))), "{name}: {page}");
 }

@@ -109,21 +109,22 @@ fn each_condition_finds_the_right_one_while_mail_flows() {
 
         // Two sessions within a millisecond have no order.
         let found_both = |conditions: &[&str]| found(dir, conditions).into_iter().collect::<BTreeSet<_>>();
-        let (only_one, both) = ([one.clone()], BTreeSet::from([one.clone(), two.clone()]));
+        let both = BTreeSet::from([one.clone(), two.clone()]);
+        let (only_one, only_two) = ([one], [two]);
         assert_eq!(found(dir, &["--to", "nobody-one@example.org"]), only_one);
         assert_eq!(found(dir, &["--to", "NOBODY-ONE@EXAMPLE.ORG", "--from", "@from.example"]), only_one);
-        assert_eq!(found(dir, &["--to", "@elsewhere.example"]), [two.clone()]);
+        assert_eq!(found(dir, &["--to", "@elsewhere.example"]), only_two);
         assert_eq!(found(dir, &["--from", "one@from.example"]), only_one);
         assert_eq!(found_both(&["--from", "@from.example"]), both);
         assert_eq!(found(dir, &["--ip", "192.0.2.1"]), only_one);
-        assert_eq!(found(dir, &["--ip", "198.51.100.0/24"]), [two.clone()]);
+        assert_eq!(found(dir, &["--ip", "198.51.100.0/24"]), only_two);
         assert_eq!(found(dir, &["--code", "5.1.1"]), only_one);
-        assert_eq!(found(dir, &["--code", "5.7.1"]), [two.clone()]);
-        assert_eq!(found(dir, &["--code", "555"]), [third.clone()]);
+        assert_eq!(found(dir, &["--code", "5.7.1"]), only_two);
+        assert_eq!(found(dir, &["--code", "555"]), [third]);
         assert_eq!(found_both(&["--code", "550"]), both);
         assert_eq!(
             found(dir, &["--code", "550", "--ip", "198.51.100.2", "--to", "two@elsewhere.example"]),
-            [two]
+            only_two
         );
         assert!(found(dir, &["--code", "550", "--from", "nobody@nowhere.example"]).is_empty());
         for message_id in ["<the-third@client.example>", "the-third@client.example"] {
@@ -140,7 +141,8 @@ fn each_condition_finds_the_right_one_while_mail_flows() {
 
         let told = run(dir, &["trace", "--config", "postroad.toml", "--ip", "192.0.2.1"]);
         let wanted = format!(
-            "{one} 192.0.2.1 refused from=<one@from.example> to=<nobody-one@example.org> 550 5.1.1 No mailbox"
+            "{} 192.0.2.1 refused from=<one@from.example> to=<nobody-one@example.org> 550 5.1.1 No mailbox",
+            only_one[0]
         );
         assert!(told.out.lines().count() == 1 && told.out.contains(&wanted), "{}", told.out);
     });
@@ -357,6 +359,24 @@ fn neither_content_nor_secrets_are_in_the_ledger_and_all_else_is() {
         anomaly["window"].as_str().unwrap().starts_with("53 75 62 6a 65 63 74 3a 20 78 [0a] "),
         "{anomaly}"
     );
+}
+
+#[test]
+fn a_tls_handshake_that_fails_is_in_the_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let serving = Serving::with_config(dir.path(), &format!("{GOOD}[tls]\nself_signed = true\n"));
+    let mut client = serving.client();
+    let reference = reference(&client.say("FROB", "500"));
+    client.say("EHLO client.example", "250");
+    client.say("STARTTLS", "220");
+    client.send("EHLO client.example\r\n");
+    let mut failed = Vec::new();
+    support::eventually("it is told", || {
+        failed = events(&explain(dir.path(), &reference), "finding");
+        !failed.is_empty()
+    });
+    assert_eq!((&failed[0]["check"], &failed[0]["result"]), (&"tls".into(), &"failed".into()), "{failed:?}");
+    assert!(failed[0]["inputs"]["error"].as_str().is_some_and(|error| !error.is_empty()), "{failed:?}");
 }
 
 #[test]

@@ -137,7 +137,11 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(accepted: Accepted<S>, 
     }
     let inside_tls = async move {
         let handshake = until_stop(stop.clone(), handshake(stream, conversation.active(), &shared, peer));
-        let Some((mut stream, secured)) = handshake.await.flatten() else { return };
+        let (mut stream, secured) = match handshake.await {
+            Some(Ok(secured)) => secured,
+            Some(Err(error)) => return conversation.failed("tls", &error),
+            None => return,
+        };
         let offer = Arc::clone(&settings.secured);
         conversation.secure(offer, secured, if implicit { Greeting::Due } else { Greeting::Given });
         if let Err(error) = converse(&mut conversation, &mut *stream, &mut stop).await {
@@ -327,12 +331,13 @@ async fn handshake<S: Spool, T: Stream + 'static>(
     active: &Active,
     shared: &Shared<S>,
     peer: Peer,
-) -> Option<(Box<dyn Stream>, Secured)> {
-    let tls = active.tls.as_ref()?.current();
+) -> Result<(Box<dyn Stream>, Secured), String> {
+    let tls = active.tls.as_ref().ok_or("there is no certificate")?.current();
     let accept = tokio_rustls::TlsAcceptor::from(tls).accept(stream);
-    let failed = |error: &dyn std::fmt::Display| {
+    let failed = |error: String| {
         shared.metrics.tls_failures.inc();
         info!(%peer, %error, "the TLS handshake failed");
+        Err(error)
     };
     match timeout(active.config.limits.tls_handshake_timeout, accept).await {
         Ok(Ok(stream)) => {
@@ -345,16 +350,10 @@ async fn handshake<S: Spool, T: Stream + 'static>(
             };
             let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
             let cipher = suite.unwrap_or("unknown").replace("TLS13_", "TLS_");
-            Some((Box::new(stream), Box::new((version, cipher))))
+            Ok((Box::new(stream), Box::new((version, cipher))))
         }
-        Ok(Err(error)) => {
-            failed(&error);
-            None
-        }
-        Err(_late) => {
-            failed(&"it took too long");
-            None
-        }
+        Ok(Err(error)) => failed(error.to_string()),
+        Err(_late) => failed("it took too long".to_owned()),
     }
 }
 

@@ -251,6 +251,7 @@ impl<S: Spool> Conversation<S> {
                 if let Some(promise) = transfer.promise {
                     promise.withdraw();
                 }
+                self.failed("store", &error);
                 Err(refusal(&error))
             }
         };
@@ -312,6 +313,13 @@ impl<S: Spool> Conversation<S> {
         let now = self.shared.clock.tick();
         self.transfer = None;
         self.guarded(|this| this.session.handle_commit_each(now, Err(refusal), refused));
+    }
+
+    /// Tells the record what failed.
+    pub(crate) fn failed(&mut self, what: &'static str, error: &dyn std::fmt::Display) {
+        if let Some(record) = &mut self.record {
+            record.failed(what, error);
+        }
     }
 
     /// Runs a piece of the session so that a fault of ours ends this session alone, and as 4yz.
@@ -469,6 +477,9 @@ impl<S: Spool> Conversation<S> {
         let unix = self.shared.clock.unix();
         let mut draft = self.shared.spool.begin(unix).map_err(|error| {
             warn!(%error, "no content is taken");
+            if let Some(record) = &mut self.record {
+                record.failed("store", &error);
+            }
             refusal(&error)
         })?;
         let recipients = self
@@ -508,6 +519,7 @@ impl<S: Spool> Conversation<S> {
             error!(peer = %self.peer, %error, "content could not be stored; it will be answered 4yz");
             transfer.draft = None;
             transfer.fault = Some(refusal(&error));
+            self.failed("store", &error);
         }
     }
 

@@ -13,6 +13,7 @@ use postroad_proto::reply::{Refusal, Reply};
 use postroad_proto::server::{Content, Note, Stall};
 use postroad_proto::time::Tick;
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +180,11 @@ impl Record {
         let now = self.now();
         let inputs = inputs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         self.log.record(now, &Event::Finding { check: check.into(), result: result.into(), inputs });
+    }
+
+    /// Something of ours failed, or TLS did; this is what was said of it.
+    pub(crate) fn failed(&mut self, what: &'static str, error: &dyn Display) {
+        self.finding(what, "failed", &[("error", &error.to_string())]);
     }
 
     /// A check did not run.

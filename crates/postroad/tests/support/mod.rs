@@ -91,10 +91,13 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(dir: &Path, line: &[&str]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_postroad")).arg("serve").args(line), dir)
+    }
+
+    /// Starts it by a command that becomes the server.
+    pub(crate) fn start_by(command: &mut Command, dir: &Path) -> Self {
         let log = dir.join("log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_postroad"))
-            .arg("serve")
-            .args(line)
+        let mut child = command
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -120,8 +123,12 @@ impl Serving {
         Self::start(dir, &["--config", "postroad.toml"])
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// SIGTERM, then the exit code.
