@@ -30,9 +30,15 @@ impl Session {
             return 0;
         }
         let command = match command::parse(line) {
-            Ok(command) => command,
+            Ok(command) => {
+                self.after_auth = false;
+                command
+            }
             Err(reply) => {
-                self.say(reply);
+                self.after_auth |= command::is_auth(line);
+                // The text may quote the line, and would carry a password into the log.
+                let unquoted = self.after_auth && reply.id() == ReplyId::UnknownCommand;
+                self.say(if unquoted { Reply::of(ReplyId::UnknownCommand) } else { reply });
                 let in_transaction = matches!(self.state, State::Collecting(_));
                 self.thwarted |= command::is_mail(line) || (in_transaction && command::is_rcpt(line));
                 if command::announces_content(line) {

@@ -83,6 +83,8 @@ pub struct Session {
     /// MAIL, or RCPT in a transaction, was refused since the last clean beginning: who pipelines may
     /// have sent content for a transaction that did not come about.
     pub(super) thwarted: bool,
+    /// AUTH was refused, and no command was understood since: what comes may be a password.
+    pub(super) after_auth: bool,
     /// The server stops after the content phase.
     stopping: bool,
 }
@@ -124,6 +126,7 @@ impl Session {
             dropping_line: None,
             wary: false,
             thwarted: false,
+            after_auth: false,
             stopping: false,
         }
     }
