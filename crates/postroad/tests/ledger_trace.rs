@@ -305,6 +305,10 @@ fn neither_content_nor_secrets_are_in_the_ledger_and_all_else_is() {
 
     let record = explain(dir.path(), &reference(&last));
     assert_eq!(serving.stop(), 0);
+    for secret in ["AFNlY3JldE", "U2VjcmV0TW"] {
+        let log = serving.log().to_ascii_lowercase();
+        assert!(!log.contains(&secret.to_ascii_lowercase()), "{secret} is in the log: {log}");
+    }
     let text =
         run(dir.path(), &["explain", &reference(&last), "--config", "postroad.toml", "--lang", "en"]).out;
     let found = run(dir.path(), &["trace", "--config", "postroad.toml", "--all", "--json"]).out;
