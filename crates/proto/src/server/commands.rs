@@ -2,7 +2,7 @@
 
 use super::content::Chunk;
 use super::offer::{Protocol, TlsOffer};
-use super::session::{Pending, Session, State};
+use super::session::{Expected, Pending, Session, State};
 use super::transaction::Transaction;
 use super::{Action, Note, Question};
 use crate::addr::ForwardPath;
@@ -31,13 +31,15 @@ impl Session {
         }
         let command = match command::parse(line) {
             Ok(command) => {
-                self.after_auth = false;
+                self.expected = Expected::Command;
                 command
             }
             Err(reply) => {
-                self.after_auth |= command::is_auth(line);
+                if command::is_auth(line) {
+                    self.expected = Expected::Password;
+                }
                 // The text may quote the line, and would carry a password into the log.
-                let unquoted = self.after_auth && reply.id() == ReplyId::UnknownCommand;
+                let unquoted = self.expected == Expected::Password && reply.id() == ReplyId::UnknownCommand;
                 self.say(if unquoted { Reply::of(ReplyId::UnknownCommand) } else { reply });
                 let in_transaction = matches!(self.state, State::Collecting(_));
                 self.thwarted |= command::is_mail(line) || (in_transaction && command::is_rcpt(line));
