@@ -12,6 +12,7 @@ use postroad_proto::time::UnixTime;
 use postroad_reference::language::{Kind, Language, Topic};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Lines of a dialogue that are shown; of a longer one its beginning and what surrounds the reply.
@@ -33,7 +34,7 @@ pub fn page(language: &Language, record: &Record) -> Page {
     stalls(&mut page, language, record);
     anomalies(&mut page, language, record);
     checks(&mut page, language, record, about);
-    dialogue(&mut page, language, record);
+    dialogue(&mut page, language, record, about);
     if let Some(Event::Reply { code, enhanced, .. }) = reply {
         more(&mut page, language, *code, enhanced.map(|enhanced| enhanced.to_string()));
     }
@@ -225,19 +226,38 @@ fn check(language: &Language, event: &Event<'_>) -> Option<String> {
     })
 }
 
-fn dialogue(page: &mut Page, language: &Language, record: &Record) {
+fn dialogue(page: &mut Page, language: &Language, record: &Record, about: usize) {
+    let events = &record.events;
+    let gap = format!("           -- {}", language.word("story.gaps"));
     let mut lines = Vec::new();
-    for (ms, event) in record.events.iter().take(SHOWN) {
-        if let Some(told) = line(language, event) {
-            let seconds = Duration::from_millis(*ms).as_secs_f64();
-            lines.push(format!("{seconds:>9.3}  {told}"));
+    let mut next = 0;
+    for part in shown(events.len(), about) {
+        if part.start > next {
+            lines.push(gap.clone());
+        }
+        next = part.end;
+        for (ms, event) in events.get(part).unwrap_or_default() {
+            if let Some(told) = line(language, event) {
+                let seconds = Duration::from_millis(*ms).as_secs_f64();
+                lines.push(format!("{seconds:>9.3}  {told}"));
+            }
         }
     }
-    if record.has_gaps || record.events.len() > SHOWN {
-        lines.push(format!("           -- {}", language.word("story.gaps")));
+    if record.has_gaps || next < events.len() {
+        lines.push(gap);
     }
     let blocks = vec![Block::Literal(lines), Block::Text(language.word("story.times").to_owned())];
     page.section("dialogue", language.word("story.dialogue"), blocks);
+}
+
+/// Which events of so many are shown: all, or the beginning and what surrounds the one it is about.
+fn shown(count: usize, about: usize) -> [Range<usize>; 2] {
+    if count <= SHOWN {
+        return [0..count, count..count];
+    }
+    // What led to it matters more than what came after it.
+    let end = about.saturating_add(SHOWN / 8).clamp(SHOWN, count);
+    [0..SHOWN / 2, end - SHOWN / 2..end]
 }
 
 fn line(language: &Language, event: &Event<'_>) -> Option<String> {
@@ -432,4 +452,23 @@ pub fn outcome_key(outcome: Outcome) -> &'static str {
 
 fn pairs<T: AsRef<str>>(pairs: &[(T, T)]) -> Value {
     pairs.iter().map(|(name, value)| (name.as_ref().to_owned(), json!(value.as_ref()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_event_it_is_about_is_shown_however_long_the_session_was() {
+        assert_eq!(shown(SHOWN, 7), [0..400, 400..400]);
+        assert_eq!(shown(1000, 7), [0..200, 200..400]);
+        assert_eq!(shown(1000, 600), [0..200, 450..650]);
+        assert_eq!(shown(1000, 999), [0..200, 800..1000]);
+        assert_eq!(shown(1000, 1000), [0..200, 800..1000], "about none of them");
+        for (count, about) in
+            (401..1200).flat_map(|count| [0, 199, 200, 390, count - 1].map(|about| (count, about)))
+        {
+            assert!(shown(count, about).iter().any(|part| part.contains(&about)), "{about} of {count}");
+        }
+    }
 }

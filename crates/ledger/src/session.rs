@@ -3,7 +3,8 @@
 //! Holds no memory while there is nothing to tell. A [`Chunk`] is what was told since the last; it names its
 //! session, so that it stands alone and reading puts the chunks of one session together. Secrets and
 //! content do not get in: the argument of AUTH is left out, and so is, after AUTH and after DATA, every line
-//! that is no command (RFC 4954 §4, RFC 5321 §4.1.1.4). Never fails; what is too much is counted.
+//! that is not clearly a command (RFC 4954 §4, RFC 5321 §4.1.1.4). A client that does not double dots sends the
+//! rest of its message after its end, so that this holds after a message too, until the next command. Never fails; what is too much is counted.
 
 use crate::event::{Event, Events, Kept, decode, encode};
 use crate::reference::Reference;
@@ -65,6 +66,8 @@ pub struct SessionLog {
     last_ms: u64,
     /// What comes may be a password or content, unless it is a command.
     guarded: bool,
+    /// The last line was left out.
+    withheld: bool,
 }
 
 impl SessionLog {
@@ -82,6 +85,7 @@ impl SessionLog {
             dropped: 0,
             last_ms: 0,
             guarded: false,
+            withheld: false,
         }
     }
 
@@ -93,7 +97,8 @@ impl SessionLog {
     /// Tells a line that came where a command belongs, without its end. Masks by itself what may be secret.
     pub fn command(&mut self, now: Tick, line: &[u8]) {
         let octets = line.len() as u64;
-        let verb = verb(line);
+        let verb = verb(line).filter(|verb| !self.guarded || is_command(verb, line));
+        self.withheld = verb.is_none() && self.guarded;
         let (line, kept) = match verb {
             Some("AUTH") => (mechanism(line), Kept::Masked),
             None if self.guarded => (&[][..], Kept::Withheld),
@@ -121,7 +126,8 @@ impl SessionLog {
         self.record(now, &Event::Command { line: Cow::Borrowed(""), kept: Kept::Withheld, octets });
     }
 
-    /// Tells what we said; `reference` is what stood at its end.
+    /// Tells what we said; `reference` is what stood at its end. Of the answer to a line that was left out the
+    /// catalogue's text stands for the true one, which may quote the line.
     pub fn reply(&mut self, now: Tick, reply: &Reply, reference: Option<Reference>) {
         let id = reply.id();
         self.record(
@@ -130,7 +136,11 @@ impl SessionLog {
                 name: Cow::Borrowed(id.name()),
                 code: reply.code(),
                 enhanced: reply.enhanced(),
-                text: if reply.text() == id.text() { None } else { Some(Cow::Borrowed(reply.text())) },
+                text: if self.withheld || reply.text() == id.text() {
+                    None
+                } else {
+                    Some(Cow::Borrowed(reply.text()))
+                },
                 reference,
             },
         );
@@ -162,7 +172,6 @@ impl SessionLog {
         self.spent += self.octets.len() - before;
         if message {
             self.spent = 0;
-            self.guarded = false;
             self.transaction = None;
             self.carried = Vec::new();
         }
@@ -291,6 +300,20 @@ pub(crate) fn verb(line: &[u8]) -> Option<&'static str> {
         let Some((word, rest)) = line.split_at_checked(verb.len()) else { return false };
         word.eq_ignore_ascii_case(verb.as_bytes()) && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
     })
+}
+
+/// Whether a line that begins with this verb can only be the command: where content or a password may come, a line
+/// may begin with the word all the same, as in "Help me".
+fn is_command(verb: &str, line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let rest = line.get(verb.len()..).unwrap_or_default();
+    match verb {
+        "AUTH" => true,
+        "EHLO" | "HELO" | "LHLO" => !rest.trim_ascii().contains(&b' '),
+        "MAIL" | "RCPT" => [b':', b'<', b'>'].iter().all(|mark| rest.contains(mark)),
+        "BDAT" => rest.trim_ascii().first().is_some_and(u8::is_ascii_digit),
+        _ => rest.is_empty(),
+    }
 }
 
 /// Of an AUTH command what is no secret: the verb and the mechanism.

@@ -254,6 +254,23 @@ fn too_long_texts_and_lists_are_cut() {
 }
 
 #[test]
+fn an_answer_that_quotes_what_was_left_out_does_not_get_in() {
+    let mut log = log();
+    let now = Tick::default();
+    let quoting = Reply::saying(ReplyId::UnknownCommand, "Unknown command C2VJCMV0");
+    for (line, kept) in [("FROB", true), ("AUTH LOGIN", true), ("c2VjcmV0", false), ("RSET", true)] {
+        log.command(now, line.as_bytes());
+        log.reply(now, &quoting, None);
+        let chunk = log.take().unwrap();
+        let text = chunk.events().find_map(|(_, event)| match event {
+            Event::Reply { text, .. } => Some(text.map(Cow::into_owned)),
+            _ => None,
+        });
+        assert_eq!(text.unwrap().is_some(), kept, "{line}");
+    }
+}
+
+#[test]
 fn passwords_and_content_do_not_get_in() {
     let mut log = log();
     let now = Tick::default();
@@ -270,6 +287,8 @@ fn passwords_and_content_do_not_get_in() {
         "DATA",
         "Dear Bob,",
         "the code of the safe is 1234",
+        "Help me with 1234",
+        "RSET 1234",
         "QUIT",
     ] {
         log.command(now, line.as_bytes());
@@ -293,11 +312,13 @@ fn passwords_and_content_do_not_get_in() {
             ("DATA", Kept::Whole),
             ("", Kept::Withheld),
             ("", Kept::Withheld),
+            ("", Kept::Withheld),
+            ("", Kept::Withheld),
             ("QUIT", Kept::Whole),
             ("", Kept::Withheld),
         ]
     );
-    assert_eq!((told[10].2, told[13].2), (9, 12));
+    assert_eq!((told[10].2, told[15].2), (9, 12));
     for secret in ["AGFs", "YWxp", "c2Vj", "Dear", "1234"] {
         let octets = secret.as_bytes();
         assert!(!chunk.octets().windows(octets.len()).any(|window| window == octets), "{secret}");

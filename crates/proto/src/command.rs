@@ -148,6 +148,11 @@ pub(crate) fn is_rcpt(line: &[u8]) -> bool {
     begins(line, b"RCPT")
 }
 
+/// Whether the line was meant to be AUTH, which is not offered.
+pub(crate) fn is_auth(line: &[u8]) -> bool {
+    begins(line, b"AUTH")
+}
+
 fn begins(line: &[u8], verb: &[u8]) -> bool {
     line.get(..4).is_some_and(|word| word.eq_ignore_ascii_case(verb))
 }

@@ -10,19 +10,24 @@ use crate::listener::{Running, Stop};
 use crate::proxy;
 use crate::record::Opened;
 use crate::shared::{Active, ListenerSettings, Shared};
+use crate::tcp::{self, Figures};
 use postroad_proto::reply::{Reply, ReplyId};
 use postroad_spool::Spool;
+use socket2::SockRef;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
 /// Octets read at once.
@@ -41,9 +46,46 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
-/// A socket of either kind; dispatch once a connection, not once an octet.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+/// A socket of either kind, with TLS or without; dispatch once a connection, not once an octet.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Whether octets of the peer wait in the socket.
+    fn has_spoken(&self) -> bool;
+
+    /// What the system knows of the connection's packets.
+    fn packets(&self) -> Figures;
+}
+
+impl Stream for TcpStream {
+    fn has_spoken(&self) -> bool {
+        let mut octet = [MaybeUninit::uninit()];
+        matches!(SockRef::from(self).peek(&mut octet), Ok(1))
+    }
+
+    fn packets(&self) -> Figures {
+        tcp::figures(self)
+    }
+}
+
+/// Who can connect to a socket file is trusted to wait for its turn.
+impl Stream for UnixStream {
+    fn has_spoken(&self) -> bool {
+        false
+    }
+
+    fn packets(&self) -> Figures {
+        Figures::new()
+    }
+}
+
+impl<T: Stream> Stream for TlsStream<T> {
+    fn has_spoken(&self) -> bool {
+        self.get_ref().0.has_spoken()
+    }
+
+    fn packets(&self) -> Figures {
+        self.get_ref().0.packets()
+    }
+}
 
 /// What a connection was accepted with.
 pub(crate) struct Accepted<S> {
@@ -60,12 +102,8 @@ enum End {
     StartTls,
 }
 
-/// Serves one connection to its end; `has_spoken` tells whether the peer spoke before the greeting.
-pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
-    accepted: Accepted<S>,
-    mut stream: T,
-    has_spoken: fn(&T) -> bool,
-) {
+/// Serves one connection to its end.
+pub(crate) async fn serve<S: Spool, T: Stream + 'static>(accepted: Accepted<S>, mut stream: T) {
     let mut peer = Peer(accepted.peer);
     if accepted.settings.listener.proxy.is_some() {
         let header = until_stop(accepted.running.stop.clone(), proxied(&accepted, &mut stream));
@@ -79,7 +117,7 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
     } = accepted;
     let implicit = settings.listener.tls == ListenerTls::Implicit;
     // In TLS from the first octet the peer is the one to begin; a PROXY header has been read by now.
-    let pregreeted = !implicit && has_spoken(&stream);
+    let pregreeted = !implicit && stream.has_spoken();
     let listener = settings.listener.address.to_string();
     if let Some(reply) = unwelcome(&active, &settings, &mut place, peer, pregreeted) {
         shared.metrics.connections_refused.inc();
@@ -99,7 +137,11 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(
     }
     let inside_tls = async move {
         let handshake = until_stop(stop.clone(), handshake(stream, conversation.active(), &shared, peer));
-        let Some((mut stream, secured)) = handshake.await.flatten() else { return };
+        let (mut stream, secured) = match handshake.await {
+            Some(Ok(secured)) => secured,
+            Some(Err(error)) => return conversation.failed("tls", &error),
+            None => return,
+        };
         let offer = Arc::clone(&settings.secured);
         conversation.secure(offer, secured, if implicit { Greeting::Due } else { Greeting::Given });
         if let Err(error) = converse(&mut conversation, &mut *stream, &mut stop).await {
@@ -216,7 +258,7 @@ async fn converse<S: Spool, T: Stream + ?Sized>(
                 Ok(Ok(0)) => return Ok(End::Closed),
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(error),
-                Err(_elapsed) => conversation.timeout(),
+                Err(_elapsed) => conversation.timeout(|| stream.packets()),
             },
             changed = stop.changed(), if told < Stop::CutOff => {
                 if changed.is_err() {
@@ -289,12 +331,13 @@ async fn handshake<S: Spool, T: Stream + 'static>(
     active: &Active,
     shared: &Shared<S>,
     peer: Peer,
-) -> Option<(Box<dyn Stream>, Secured)> {
-    let tls = active.tls.as_ref()?.current();
+) -> Result<(Box<dyn Stream>, Secured), String> {
+    let tls = active.tls.as_ref().ok_or("there is no certificate")?.current();
     let accept = tokio_rustls::TlsAcceptor::from(tls).accept(stream);
-    let failed = |error: &dyn std::fmt::Display| {
+    let failed = |error: String| {
         shared.metrics.tls_failures.inc();
         info!(%peer, %error, "the TLS handshake failed");
+        Err(error)
     };
     match timeout(active.config.limits.tls_handshake_timeout, accept).await {
         Ok(Ok(stream)) => {
@@ -307,16 +350,10 @@ async fn handshake<S: Spool, T: Stream + 'static>(
             };
             let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
             let cipher = suite.unwrap_or("unknown").replace("TLS13_", "TLS_");
-            Some((Box::new(stream), Box::new((version, cipher))))
+            Ok((Box::new(stream), Box::new((version, cipher))))
         }
-        Ok(Err(error)) => {
-            failed(&error);
-            None
-        }
-        Err(_late) => {
-            failed(&"it took too long");
-            None
-        }
+        Ok(Err(error)) => failed(error.to_string()),
+        Err(_late) => failed("it took too long".to_owned()),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::metrics::ReplyLabel;
 use crate::record::{Opened, Record, Sealed};
 use crate::shared::{Active, Shared};
 use crate::shown::{Addresses, printable};
+use crate::tcp::Figures;
 use postroad_delivery::agent::maildir::Promise;
 use postroad_delivery::directory::{final_recipients, refused_entirely};
 use postroad_proto::addr::{ForwardPath, Mailbox};
@@ -174,8 +175,11 @@ impl<S: Spool> Conversation<S> {
         self.guarded(|this| this.session.handle_input(now, bytes));
     }
 
-    /// Tells the session that its deadline passed.
-    pub(crate) fn timeout(&mut self) {
+    /// Tells the session that its deadline passed; `packets` tells what the system knows of the connection.
+    pub(crate) fn timeout(&mut self, packets: impl FnOnce() -> Figures) {
+        if let Some(record) = &mut self.record {
+            record.seen(packets());
+        }
         self.session.handle_timeout(self.shared.clock.tick());
     }
 
@@ -247,6 +251,7 @@ impl<S: Spool> Conversation<S> {
                 if let Some(promise) = transfer.promise {
                     promise.withdraw();
                 }
+                self.failed("store", &error);
                 Err(refusal(&error))
             }
         };
@@ -308,6 +313,13 @@ impl<S: Spool> Conversation<S> {
         let now = self.shared.clock.tick();
         self.transfer = None;
         self.guarded(|this| this.session.handle_commit_each(now, Err(refusal), refused));
+    }
+
+    /// Tells the record what failed.
+    pub(crate) fn failed(&mut self, what: &'static str, error: &dyn std::fmt::Display) {
+        if let Some(record) = &mut self.record {
+            record.failed(what, error);
+        }
     }
 
     /// Runs a piece of the session so that a fault of ours ends this session alone, and as 4yz.
@@ -465,6 +477,9 @@ impl<S: Spool> Conversation<S> {
         let unix = self.shared.clock.unix();
         let mut draft = self.shared.spool.begin(unix).map_err(|error| {
             warn!(%error, "no content is taken");
+            if let Some(record) = &mut self.record {
+                record.failed("store", &error);
+            }
             refusal(&error)
         })?;
         let recipients = self
@@ -504,6 +519,7 @@ impl<S: Spool> Conversation<S> {
             error!(peer = %self.peer, %error, "content could not be stored; it will be answered 4yz");
             transfer.draft = None;
             transfer.fault = Some(refusal(&error));
+            self.failed("store", &error);
         }
     }
 

@@ -21,4 +21,5 @@ mod record;
 pub mod server;
 mod shared;
 pub mod shown;
+mod tcp;
 pub mod tls;

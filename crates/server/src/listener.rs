@@ -8,7 +8,6 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
@@ -197,18 +196,12 @@ fn begin<S: Spool>(running: &Running<S>, address: &ListenAddress, incoming: Inco
         Incoming::Tcp(stream, peer) => {
             // Replies leave in whole groups, so there is nothing to gather; a failure costs speed, no more.
             drop(stream.set_nodelay(true));
-            tokio::spawn(serve(accepted(Some(peer)), stream, has_spoken));
+            tokio::spawn(serve(accepted(Some(peer)), stream));
         }
         Incoming::Unix(stream) => {
-            tokio::spawn(serve(accepted(None), stream, |_trusted| false));
+            tokio::spawn(serve(accepted(None), stream));
         }
     }
-}
-
-/// Whether octets of the peer wait in the socket.
-fn has_spoken(stream: &TcpStream) -> bool {
-    let mut octet = [MaybeUninit::uninit()];
-    matches!(SockRef::from(stream).peek(&mut octet), Ok(1))
 }
 
 /// Says why and closes, without spending a task on it.

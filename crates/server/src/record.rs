@@ -4,6 +4,7 @@
 //! reference can be looked up at once, after each message, and at the end of the session.
 
 use crate::clock::Clock;
+use crate::tcp::Figures;
 use postroad_ledger::{Event, Ledger, Origin, Outcome, Reference, References, SessionLog, Side};
 use postroad_proto::addr::Mailbox;
 use postroad_proto::addr::ReversePath;
@@ -12,6 +13,7 @@ use postroad_proto::reply::{Refusal, Reply};
 use postroad_proto::server::{Content, Note, Stall};
 use postroad_proto::time::Tick;
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,13 +110,23 @@ pub(crate) struct Record {
     message_id: Option<Vec<u8>>,
     /// The name of the last reply, and whether we ended the session with it.
     last: (&'static str, bool),
+    /// What the system knew of the connection when the session's time was over.
+    packets: Figures,
 }
 
 impl Record {
     pub(crate) fn new(records: Arc<Records>, opened: &Opened<'_>) -> Self {
         let mut log = records.log(opened.origin());
         log.record(records.clock.tick(), &opened.event());
-        Self { records, log, octets: (0, 0), content: None, message_id: None, last: ("", false) }
+        Self {
+            records,
+            log,
+            octets: (0, 0),
+            content: None,
+            message_id: None,
+            last: ("", false),
+            packets: Figures::new(),
+        }
     }
 
     fn now(&self) -> Tick {
@@ -170,6 +182,11 @@ impl Record {
         self.log.record(now, &Event::Finding { check: check.into(), result: result.into(), inputs });
     }
 
+    /// Something of ours failed, or TLS did; this is what was said of it.
+    pub(crate) fn failed(&mut self, what: &'static str, error: &dyn Display) {
+        self.finding(what, "failed", &[("error", &error.to_string())]);
+    }
+
     /// A check did not run.
     pub(crate) fn not_run(&mut self, check: &'static str, why: &'static str) {
         let now = self.now();
@@ -199,6 +216,11 @@ impl Record {
         self.log.record(now, &verdict);
     }
 
+    /// The session's time is over; this is what the system knows of the connection.
+    pub(crate) fn seen(&mut self, packets: Figures) {
+        self.packets = packets;
+    }
+
     /// The session noted something about its peer.
     pub(crate) fn noted(&mut self, note: Note) {
         let now = self.now();
@@ -214,7 +236,10 @@ impl Record {
         match note {
             Note::Line(line) => self.log.command(now, &line),
             Note::Content(content) => self.content(now, *content),
-            Note::Stall(stall) => self.log.record(now, &stalled(&stall)),
+            Note::Stall(stall) => {
+                let stalled = stalled(&stall, std::mem::take(&mut self.packets));
+                self.log.record(now, &stalled);
+            }
             Note::ContentAhead => self.log.record(now, &anomaly("content-ahead", 0, "content", "commands")),
             Note::Injected(octets) => {
                 self.log.record(now, &anomaly("injected-before-tls", octets, "dropped", "commands"));
@@ -331,7 +356,7 @@ impl Sealed {
     }
 }
 
-fn stalled(stall: &Stall) -> Event<'static> {
+fn stalled(stall: &Stall, packets: Figures) -> Event<'static> {
     let findings = stall.content.findings;
     let hex: Vec<String> = stall.tail.iter().map(|octet| format!("{octet:02x}")).collect();
     let evidence = [
@@ -342,7 +367,9 @@ fn stalled(stall: &Stall) -> Event<'static> {
         ("bare-cr", findings.bare_newlines.saturating_sub(findings.bare_lf).to_string()),
         ("last-octets", hex.join(" ")),
     ];
-    let evidence = evidence.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let packets = packets.into_iter().map(|(name, value)| (name, value.to_string()));
+    let evidence = evidence.into_iter().chain(packets);
+    let evidence = evidence.map(|(name, value)| (name.into(), value.into())).collect();
     Event::Stall { kind: stall.kind.key().into(), evidence }
 }
 

@@ -435,25 +435,30 @@ fn start_ledger(config: &Config, clock: Clock) -> Result<Option<Arc<Records>>, S
     Ok(Some(Arc::new(Records::new(ledger, clock))))
 }
 
-/// Tells the log when the ledger breaks and when it works again.
+/// Tells the log when the ledger breaks, when it works again, and when it had to be begun anew.
 async fn watch_ledger(records: Arc<Records>) {
-    let (mut told, mut dropped) = (State::Starting, 0);
+    let mut told = postroad_ledger::Health::default();
     loop {
         tokio::time::sleep(LEDGER_WATCH).await;
         let health = records.ledger.health();
-        if health.state != told || health.dropped != dropped {
-            if health.state == State::Broken {
+        let dropped = health.dropped;
+        if health.state == State::Broken {
+            if told.state != State::Broken || told.message != health.message || told.dropped != dropped {
                 error!(
-                    why = %health.message, dropped = health.dropped,
+                    why = %health.message, dropped,
                     "the ledger cannot be written; mail goes on, without a record of it"
                 );
-            } else if told == State::Broken {
-                info!(dropped = health.dropped, "the ledger works again");
-            } else if health.dropped != dropped {
-                warn!(dropped = health.dropped, "the ledger is too slow; records were dropped");
             }
+        } else if told.state == State::Broken {
+            info!(dropped, "the ledger works again");
+        } else if told.dropped != dropped {
+            warn!(dropped, "the ledger is too slow; records were dropped");
         }
-        (told, dropped) = (health.state, health.dropped);
+        if health.state == State::Working && told.message != health.message {
+            // It mends itself in one go; what was in it before is no longer found.
+            warn!(why = %health.message, "the ledger was in trouble");
+        }
+        told = health;
     }
 }
 

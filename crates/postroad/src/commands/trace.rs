@@ -87,8 +87,8 @@ fn run_or(args: &Args) -> Result<(), Exit> {
         eprintln!("postroad: {} parts of the ledger cannot be read; they are left out", page.damaged);
     }
     let mut found = false;
-    // Found newest first, read from the top down; what happened at once stays in its order.
-    page.lines.sort_by_key(|line| line.at);
+    // Found newest first, read from the top down.
+    page.lines.reverse();
     for line in &page.lines {
         found |= args.print(line)?;
     }
@@ -121,7 +121,8 @@ impl Args {
         query.queue_id.clone_from(&self.queue_id);
         query.code = self.code;
         query.since = self.since;
-        query.until = self.until;
+        // Times are shown in whole seconds; the second that was named counts to its end.
+        query.until = self.until.map(|until| UnixTime(until.0.saturating_add(999)));
         query.limit = self.limit.into();
         query
     }

@@ -11,12 +11,16 @@
 )]
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,6 +83,7 @@ fn ended(child: &mut Child) -> i32 {
 /// `postroad serve`, ready; killed when dropped.
 pub(crate) struct Serving {
     child: Child,
+    dir: PathBuf,
     log: PathBuf,
     pub(crate) listening: Vec<String>,
     out: BufReader<std::process::ChildStdout>,
@@ -86,10 +91,13 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(dir: &Path, line: &[&str]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_postroad")).arg("serve").args(line), dir)
+    }
+
+    /// Starts it by a command that becomes the server.
+    pub(crate) fn start_by(command: &mut Command, dir: &Path) -> Self {
         let log = dir.join("log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_postroad"))
-            .arg("serve")
-            .args(line)
+        let mut child = command
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -107,7 +115,7 @@ impl Serving {
                 listening = rest.trim().split(", ").map(str::to_owned).collect();
             }
         }
-        Self { child, log, listening, out }
+        Self { child, dir: dir.to_owned(), log, listening, out }
     }
 
     pub(crate) fn with_config(dir: &Path, text: &str) -> Self {
@@ -115,14 +123,23 @@ impl Serving {
         Self::start(dir, &["--config", "postroad.toml"])
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// SIGTERM, then the exit code.
     pub(crate) fn stop(&mut self) -> i32 {
         self.signal(Signal::TERM);
         ended(&mut self.child)
+    }
+
+    /// Where it was started.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(crate) fn log(&self) -> String {
@@ -137,9 +154,25 @@ impl Serving {
     }
 
     pub(crate) fn client(&self) -> Client {
-        let mut client = Client::connect(&self.listening[0]);
-        client.expect("220");
-        client
+        Client::greeted(&self.listening[0])
+    }
+
+    /// The address of the listener at this IP address.
+    pub(crate) fn at(&self, ip: &str) -> &str {
+        let found = self.listening.iter().find(|one| one.rsplit_once(':').unwrap().0 == ip);
+        found.unwrap_or_else(|| panic!("no listener at {ip}: {:?}", self.listening))
+    }
+
+    /// Where metrics and health are, which it prints after the listeners.
+    pub(crate) fn http_address(&mut self) -> String {
+        let mut text = String::new();
+        loop {
+            text.clear();
+            assert!(self.out.read_line(&mut text).unwrap() > 0, "it said nothing of metrics");
+            if let Some((_, rest)) = text.split_once("http://") {
+                return rest.split('/').next().unwrap().to_owned();
+            }
+        }
     }
 }
 
@@ -159,23 +192,60 @@ pub(crate) fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// What `GET` of a path gives: the status and the body.
+pub(crate) fn http(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// A connection, with TLS or without.
+trait Wire: Read + Write + Send {}
+impl<T: Read + Write + Send> Wire for T {}
+
 pub(crate) struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Wire>>,
 }
 
 impl Client {
     pub(crate) fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self { stream: BufReader::new(Box::new(stream)) }
+    }
+
+    pub(crate) fn greeted(address: &str) -> Self {
+        let mut client = Self::connect(address);
+        client.expect("220");
+        client
+    }
+
+    /// Says STARTTLS and begins TLS, trusting the certificate of this file.
+    pub(crate) fn secured(mut self, certificate: &Path) -> Self {
+        self.say("STARTTLS", "220");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("mx.example.org").unwrap();
+        let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let stream = rustls::StreamOwned::new(connection, self.stream.into_inner());
+        Self { stream: BufReader::new(Box::new(stream)) }
     }
 
     pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(octets.as_ref()).unwrap();
     }
 
-    #[track_caller]
-    pub(crate) fn expect(&mut self, beginning: &str) -> String {
+    /// One reply, of all its lines.
+    pub(crate) fn reply(&mut self) -> String {
         let mut reply = String::new();
         loop {
             let mut line = String::new();
@@ -183,11 +253,16 @@ impl Client {
             let last = line.as_bytes().get(3) != Some(&b'-');
             reply.push_str(&line);
             if last {
-                break;
+                return reply.trim_end().to_owned();
             }
         }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(&mut self, beginning: &str) -> String {
+        let reply = self.reply();
         assert!(reply.starts_with(beginning), "expected {beginning:?}, but came {reply:?}");
-        reply.trim_end().to_owned()
+        reply
     }
 
     #[track_caller]
@@ -201,6 +276,14 @@ impl Client {
     pub(crate) fn deliver(&mut self, to: &[&str], body: &str) -> String {
         self.until_content(to);
         let reply = self.say(&format!("Subject: test\r\n\r\n{body}\r\n."), "250 2.0.0");
+        reply.rsplit(' ').next().unwrap().to_owned()
+    }
+
+    /// As [`Self::deliver`], with a From field.
+    #[track_caller]
+    pub(crate) fn deliver_from(&mut self, to: &[&str], body: &str) -> String {
+        self.until_content(to);
+        let reply = self.say(&format!("From: alice@client.example\r\n\r\n{body}\r\n."), "250 2.0.0");
         reply.rsplit(' ').next().unwrap().to_owned()
     }
 

@@ -2,7 +2,7 @@
 
 use super::content::Chunk;
 use super::offer::{Protocol, TlsOffer};
-use super::session::{Pending, Session, State};
+use super::session::{Expected, Pending, Session, State};
 use super::transaction::Transaction;
 use super::{Action, Note, Question};
 use crate::addr::ForwardPath;
@@ -30,9 +30,17 @@ impl Session {
             return 0;
         }
         let command = match command::parse(line) {
-            Ok(command) => command,
+            Ok(command) => {
+                self.expected = Expected::Command;
+                command
+            }
             Err(reply) => {
-                self.say(reply);
+                if command::is_auth(line) {
+                    self.expected = Expected::Password;
+                }
+                // The text may quote the line, and would carry a password into the log.
+                let unquoted = self.expected == Expected::Password && reply.id() == ReplyId::UnknownCommand;
+                self.say(if unquoted { Reply::of(ReplyId::UnknownCommand) } else { reply });
                 let in_transaction = matches!(self.state, State::Collecting(_));
                 self.thwarted |= command::is_mail(line) || (in_transaction && command::is_rcpt(line));
                 if command::announces_content(line) {

@@ -62,6 +62,15 @@ struct Overlong {
     announced_content: bool,
 }
 
+/// What a line may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// A command.
+    Command,
+    /// A command or a password: AUTH was refused, and no command was understood since.
+    Password,
+}
+
 /// One session with one peer. See the [module](super) for how to drive it.
 #[derive(Debug)]
 pub struct Session {
@@ -83,6 +92,7 @@ pub struct Session {
     /// MAIL, or RCPT in a transaction, was refused since the last clean beginning: who pipelines may
     /// have sent content for a transaction that did not come about.
     pub(super) thwarted: bool,
+    pub(super) expected: Expected,
     /// The server stops after the content phase.
     stopping: bool,
 }
@@ -124,6 +134,7 @@ impl Session {
             dropping_line: None,
             wary: false,
             thwarted: false,
+            expected: Expected::Command,
             stopping: false,
         }
     }

@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use postroad_ledger::Reference;
 use postroad_proto::client::Dialogue;
 use std::io::{IsTerminal, Write};
 
@@ -64,6 +65,12 @@ impl View {
                 for line in reply.to_string().lines() {
                     self.line(colour.on_default(), "S:", line);
                 }
+                if let Some(reference) = reference(&reply.to_string()) {
+                    let told = format!(
+                        "the server keeps a record: `postroad explain {reference}` on it tells the whole story"
+                    );
+                    self.line(Style::new().dimmed(), "--", &told);
+                }
                 if reply.truncated() {
                     self.line(Style::new().dimmed(), "--", "the server said more; it was not kept");
                 }
@@ -106,6 +113,12 @@ impl View {
             Progress::Planned(_) | Progress::Nothing => print(),
         }
     }
+}
+
+/// The reference with which a server such as ours ends a refusal.
+fn reference(reply: &str) -> Option<Reference> {
+    let (_, end) = reply.trim_end().rsplit_once("(ref ")?;
+    end.strip_suffix(')')?.parse().ok()
 }
 
 /// A stranger's text, safe on a terminal: controls and what turns the direction of text are spelled out.
