@@ -15,9 +15,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("postroad-spool", &["postroad-proto"]),
     ("postroad-delivery", &["postroad-proto", "postroad-spool"]),
     ("postroad-reference", &[]),
-    ("postroad-explain", &["postroad-proto", "postroad-reference", "postroad-ledger"]),
+    ("postroad-explain", &["postroad-proto", "postroad-reference", "postroad-ledger", "postroad-policy"]),
     ("postroad-ledger", &["postroad-proto"]),
-    ("postroad-server", &["postroad-proto", "postroad-spool", "postroad-delivery", "postroad-ledger"]),
+    ("postroad-policy", &["postroad-proto"]),
+    (
+        "postroad-server",
+        &["postroad-proto", "postroad-spool", "postroad-delivery", "postroad-ledger", "postroad-policy"],
+    ),
     (
         "postroad",
         &[
@@ -27,6 +31,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "postroad-reference",
             "postroad-explain",
             "postroad-ledger",
+            "postroad-policy",
             "postroad-server",
         ],
     ),
@@ -43,6 +48,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "postroad-reference",
             "postroad-explain",
             "postroad-ledger",
+            "postroad-policy",
             "postroad-server",
             "postroad-testkit",
         ],

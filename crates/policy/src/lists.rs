@@ -128,17 +128,15 @@ pub(crate) enum Code {
 
 /// Reads an answer (RFC 5782 §2.1).
 pub(crate) fn code(zone: &str, answer: Ipv4Addr) -> Code {
-    let [first, second, third, last] = answer.octets();
+    let [first, second, third, fourth] = answer.octets();
     let known = LISTS.iter().find(|list| list.zone.eq_ignore_ascii_case(zone));
-    match (first, second, third, last) {
-        // Spamhaus and others: a public resolver, too many questions, a misspelt zone.
-        (127, 255, 255, _) => Code::Refused,
-        // SURBL and URIBL: the question was blocked. No list may use it for an entry.
-        (127, 0, 0, 1) => Code::Refused,
-        // An address was asked of a list of domains; allow lists say so of too many questions.
-        (127, 0, 0 | 1, 255) => Code::Refused,
+    match (first, second, third, fourth) {
+        // Spamhaus and others: a public resolver, too many questions, a misspelt zone. SURBL and URIBL: the
+        // question was blocked, and no list may use that answer for an entry. Lists of domains asked for an
+        // address, and allow lists asked too much.
+        (127, 255, 255, _) | (127, 0, 0, 1) | (127, 0, 0 | 1, 255) => Code::Refused,
         (127, ..) => match known {
-            Some(list) if last < list.codes.0 || last > list.codes.1 => Code::Other,
+            Some(list) if fourth < list.codes.0 || fourth > list.codes.1 => Code::Other,
             _ => Code::Listed,
         },
         _ => Code::Broken,

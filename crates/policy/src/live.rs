@@ -343,10 +343,8 @@ pub async fn listed(resolver: &dyn Resolver, subject: &Subject, zone: &str) -> R
         ListState::Broken
     } else if codes.contains(&Code::Listed) {
         // A list that names the address that none may name lists the whole world.
-        match or_nothing(resolver.a(&format!("{never}.{zone}")).await)?.is_empty() {
-            true => ListState::Listed,
-            false => ListState::Broken,
-        }
+        let everything = !or_nothing(resolver.a(&format!("{never}.{zone}")).await)?.is_empty();
+        if everything { ListState::Broken } else { ListState::Listed }
     } else if codes.contains(&Code::Other) {
         ListState::Free
     } else {

@@ -12,6 +12,7 @@ mod connections;
 pub mod control;
 mod conversation;
 mod deliver;
+pub mod dns;
 mod http;
 mod listener;
 mod metrics;

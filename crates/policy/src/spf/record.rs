@@ -267,13 +267,12 @@ fn one(body: &str, values: &Values<'_>, out: &mut String) -> Option<bool> {
     }
     let parts = parts.get(parts.len().saturating_sub(keep)..).unwrap_or_default().join(".");
     if letter.is_ascii_uppercase() {
-        for byte in parts.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                out.push(char::from(byte));
-            } else {
-                out.push_str(&format!("%{byte:02X}"));
-            }
-        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        out.extend(
+            parts
+                .bytes()
+                .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }),
+        );
     } else {
         out.push_str(&parts);
     }

@@ -73,11 +73,10 @@ fn no_record_one_and_two() {
 fn the_limits_are_those_of_the_standard() {
     let includes = |count: usize| {
         let terms: Vec<String> = (0..count).map(|at| format!("include:n{at}.example")).collect();
-        let mut zone = format!("example.com TXT v=spf1 {} -all\n", terms.join(" "));
-        for at in 0..count {
-            zone.push_str(&format!("n{at}.example TXT v=spf1 ?all\n"));
-        }
-        check(&zone, "example.com", "192.0.2.1")
+        let own = format!("example.com TXT v=spf1 {} -all", terms.join(" "));
+        let others = (0..count).map(|at| format!("n{at}.example TXT v=spf1 ?all"));
+        let zone: Vec<String> = std::iter::once(own).chain(others).collect();
+        check(&zone.join("\n"), "example.com", "192.0.2.1")
     };
     assert_eq!(includes(10).result, SpfResult::Fail);
     assert_eq!((includes(11).result, includes(11).fault), (SpfResult::PermError, Some(SpfFault::Lookups)));
@@ -87,10 +86,8 @@ fn the_limits_are_those_of_the_standard() {
     let voids = check(&voids.replace("-all", "mx:z.example.com -all"), "example.com", "192.0.2.1");
     assert_eq!((voids.result, voids.fault), (SpfResult::PermError, Some(SpfFault::Voids)));
 
-    let mut many = "example.com TXT v=spf1 mx -all\n".to_owned();
-    for at in 0..11 {
-        many.push_str(&format!("example.com MX {at} mx{at}.example.com\n"));
-    }
+    let hosts: Vec<String> = (0..11).map(|at| format!("example.com MX {at} mx{at}.example.com")).collect();
+    let many = format!("example.com TXT v=spf1 mx -all\n{}", hosts.join("\n"));
     assert_eq!(check(&many, "example.com", "192.0.2.1").fault, Some(SpfFault::Hosts("example.com".into())));
 
     // A record that includes itself ends at the limit.
