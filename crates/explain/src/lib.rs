@@ -7,6 +7,7 @@ pub mod answer;
 pub mod code;
 pub mod compare;
 pub mod list;
+pub mod live;
 pub mod page;
 mod reading;
 pub mod render;

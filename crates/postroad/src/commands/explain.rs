@@ -1,16 +1,18 @@
 //! `postroad explain`: a code, a reply, a bounce, a transcript, or a reference from one of our replies.
 
 use super::answer::AnswerArgs;
+use super::check;
 use super::config::ConfigArgs;
 use super::trace::{flush, open, unreadable};
 use crate::exit::Exit;
 use anstream::eprintln;
 use postroad_explain::code::{self, Asked};
-use postroad_explain::{explain_text, story, verdict};
+use postroad_explain::{explain_text, live, story, verdict};
 use postroad_ledger::Reference;
 use postroad_reference::Language;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Octets of a text that are read; the explainer looks at fewer and tells of it.
@@ -25,6 +27,8 @@ const MOST: u64 = 4 << 20;
 ///   postroad explain bounce.eml       a file: a bounce, a log, a transcript of a session
 ///   postroad explain -                the same from standard input
 ///   postroad explain K7Q2-9F4M        the reference in a refusal of this server
+/// With --check, whether the cause of a bounce can still be seen in the DNS is looked up at once: reverse
+/// names, SPF, DKIM, DMARC, block lists, mail exchangers. That takes 20 seconds at most.
 /// Exits with 69 if the ledger has no record of a reference.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -32,6 +36,12 @@ pub(crate) struct Args {
     /// A code, a reply, a file, or - for standard input.
     #[arg(required = true, value_name = "WHAT")]
     what: Vec<String>,
+    /// Look up in the DNS whether the cause still stands; for a reply, a bounce or a log.
+    #[arg(long)]
+    check: bool,
+    /// Ask this name server instead of those of /etc/resolv.conf.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "check")]
+    dns: Option<SocketAddr>,
     #[command(flatten)]
     answer: AnswerArgs,
     #[command(flatten)]
@@ -47,16 +57,33 @@ fn run_or(args: &Args) -> Result<(), Exit> {
     let language = args.answer.language()?;
     let what = args.what.join(" ");
     if let Some(asked) = Asked::parse(&what) {
+        nothing_to_check(args, "a code")?;
         return args.answer.print(&code::page(language, asked));
     }
     // A name of a file may look like a reference; what is there is meant.
     if let Ok(reference) = what.parse::<Reference>()
         && !Path::new(&what).exists()
     {
+        nothing_to_check(args, "a reference")?;
         return of_record(args, language, reference);
     }
-    let text = text_of(args, &what)?;
-    args.answer.print(&verdict::page(language, &explain_text(&text)))
+    let reading = explain_text(&text_of(args, &what)?);
+    let mut page = verdict::page(language, &reading);
+    if args.check {
+        let plans = live::plan(&reading);
+        let results = check::run(&plans, args.dns)?;
+        live::add(&mut page, language, &reading, &plans, results.as_ref());
+    }
+    args.answer.print(&page)
+}
+
+/// Refuses `--check` beside something that names no address, domain or list.
+fn nothing_to_check(args: &Args, what: &str) -> Result<(), Exit> {
+    if !args.check {
+        return Ok(());
+    }
+    eprintln!("postroad: --check: {what} alone has nothing to check; give the whole reply or bounce");
+    Err(Exit::Usage)
 }
 
 /// The text to be read: a file, standard input, or what was given itself, if a digit in it may be a code.

@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 pub(crate) mod answer;
+pub(crate) mod check;
 pub(crate) mod codes;
 pub(crate) mod config;
 pub(crate) mod doctor;
