@@ -105,13 +105,12 @@ fn translated(error: &NetError) -> DnsError {
     if error.is_nx_domain() {
         return DnsError::NoSuchName;
     }
-    match error {
-        NetError::Timeout => DnsError::Timeout,
-        NetError::Dns(NetDnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NoError => {
-            DnsError::NoData
-        }
-        _ => DnsError::Trouble,
+    if let NetError::Dns(NetDnsError::NoRecordsFound(none)) = error
+        && none.response_code == ResponseCode::NoError
+    {
+        return DnsError::NoData;
     }
+    if matches!(error, NetError::Timeout) { DnsError::Timeout } else { DnsError::Trouble }
 }
 
 #[expect(
