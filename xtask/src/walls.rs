@@ -37,7 +37,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "postroad-testkit",
-        &["postroad-proto", "postroad-spool", "postroad-delivery", "postroad-reference", "postroad-server"],
+        &[
+            "postroad-proto",
+            "postroad-spool",
+            "postroad-delivery",
+            "postroad-reference",
+            "postroad-policy",
+            "postroad-server",
+        ],
     ),
     (
         "xtask",

@@ -8,6 +8,7 @@
 pub mod dialogue;
 pub mod escape;
 pub mod host;
+pub mod name_server;
 pub mod options;
 pub mod play;
 pub mod tcp;

@@ -126,6 +126,12 @@ impl<'a> Planner<'a> {
                 _ => {}
             }
         }
+        // Such a code says what was checked, whatever the words beside it were taken for (RFC 7372 §3).
+        match code(self.answer) {
+            (7, 25) => self.ptr(),
+            (7, 20..=24 | 26 | 515) if self.answer.cause != "dns" => self.auth(),
+            _ => {}
+        }
         if self.plan.checks.is_empty() && self.plan.gaps.is_empty() {
             self.plan.gaps.push(Gap::Fits);
         }
@@ -312,6 +318,12 @@ mod tests {
             [Check::Spf { domain: domain.clone(), ip: ip("192.0.2.1") }, Check::Dmarc(domain)]
         );
         assert_eq!(found.gaps, [Gap::Selector]);
+        // The code counts where the words were taken for something else.
+        let short = first(
+            "550 5.7.26 Mail was blocked because the sender is unauthenticated: \
+             SPF [example.org] with ip: [192.0.2.1] = did not pass",
+        );
+        assert_eq!(short.checks, found.checks);
         let narrowed = first("550 5.7.23 SPF validation failed for bob@example.org from 192.0.2.1");
         assert_eq!(narrowed.checks, [Check::Spf { domain: "example.org".into(), ip: ip("192.0.2.1") }]);
     }
