@@ -3,7 +3,8 @@
 //! [`dialogue`] is the format (`dialogues/**/*.smtp`), [`host`] the world around a session that is
 //! being tested: it answers the session's questions by script and keeps what is stored. [`play`]
 //! plays a dialogue against a session in memory, at any cut of the input (RFC 2920 §3.2); [`tcp`]
-//! plays it against a server behind a socket. All errors name the file and the line.
+//! plays it against a server behind a socket. All errors name the file and the line. [`name_server`]
+//! answers from a zone in memory.
 
 pub mod dialogue;
 pub mod escape;

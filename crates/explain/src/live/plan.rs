@@ -262,9 +262,16 @@ fn sender_domain(answer: &Answer) -> Option<String> {
         theirs.into_iter().any(related) || of_provider(name) || lists::is_operators(name)
     };
     let of_kind = |kind| answer.found.iter().filter(move |found| found.kind == kind);
-    let of_address = of_kind(FoundKind::Address)
-        .filter(|found| answer.recipient.as_deref().is_none_or(|own| !own.eq_ignore_ascii_case(&found.value)))
-        .filter_map(|found| found.value.rsplit_once('@').map(|(_, domain)| domain));
+    let mut addresses: Vec<&str> = of_kind(FoundKind::Address)
+        .map(|found| found.value.as_str())
+        .filter(|address| answer.recipient.as_deref().is_none_or(|own| !own.eq_ignore_ascii_case(address)))
+        .collect();
+    // Of several, the one that begins the reply is the recipient's, echoed.
+    let text = answer.reply.as_ref().map_or("", |reply| reply.text.trim_start_matches('<'));
+    if answer.recipient.is_none() && addresses.len() > 1 {
+        addresses.retain(|address| !text.starts_with(address));
+    }
+    let of_address = addresses.into_iter().filter_map(|address| address.rsplit_once('@')).map(|(_, own)| own);
     let of_domain =
         of_kind(FoundKind::Domain).map(|found| found.value.as_str()).filter(|name| !foreign(name));
     of_address.chain(of_domain).next().map(plain)
