@@ -99,6 +99,15 @@ pub async fn run(resolver: &dyn Resolver, check: &Check) -> Result<Finding, DnsE
     }
 }
 
+/// A name that the DNS of the whole world holds: the first root server's.
+const EVERYWHERE: &str = "a.root-servers.net";
+
+/// Whether a resolver knows the public DNS, unless that cannot be told. One of a closed network answers
+/// that names do not exist which do, and then nothing that it lacks is a finding.
+pub async fn is_closed(resolver: &dyn Resolver) -> bool {
+    resolver.a(EVERYWHERE).await.is_err_and(DnsError::is_void)
+}
+
 /// The reverse names of an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

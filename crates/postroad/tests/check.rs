@@ -34,7 +34,12 @@ fn checked(server: &NameServer, text: &str) -> Value {
     page["recipients"][0]["checked"].clone()
 }
 
+/// A name server that knows the root, as every one of the public DNS does.
 fn server(zone: &str) -> NameServer {
+    start(&format!("a.root-servers.net A 198.41.0.4\n{zone}"))
+}
+
+fn start(zone: &str) -> NameServer {
     NameServer::start(Zone::parse(zone).unwrap()).unwrap()
 }
 
@@ -120,6 +125,14 @@ fn no_answer_is_told_as_such() {
 }
 
 #[test]
+fn a_name_server_of_a_closed_network_proves_nothing() {
+    let closed = start("example.internal A 10.0.0.1");
+    let page = told(&closed, NO_PTR);
+    assert!(says(&page, "live.not-public") && !says(&page, "live.ptr-missing"), "{page}");
+    assert_eq!(checked(&closed, NO_PTR), json!({"checks": [], "unchecked": ["public"]}));
+}
+
+#[test]
 fn a_text_without_values_is_answered_and_says_what_is_missing() {
     let server = server("example.org A 192.0.2.1");
     let page = told(&server, "550 5.7.25 Reverse DNS required");
@@ -144,8 +157,8 @@ fn only_the_first_recipients_are_checked() {
     let page = told(&server, file.path().to_str().unwrap());
     assert_eq!(page.matches("null MX, RFC 7505").count(), 10, "{page}");
     assert!(page.contains(&Language::english().say("live.only-first", &[("count", "10")])), "{page}");
-    // The same question is asked once, whoever it is for.
-    assert_eq!(server.asked(), 1);
+    // The same question is asked once, whoever it is for; the other is for the root.
+    assert_eq!(server.asked(), 2);
 }
 
 #[test]

@@ -20,8 +20,8 @@ use std::time::Duration;
 /// How long one try of one question may take.
 const TRY: Duration = Duration::from_secs(2);
 
-/// Tries with each name server.
-const TRIES: usize = 2;
+/// Further tries with each name server.
+const TRIES: usize = 1;
 
 /// Records of one answer that are looked at.
 const RECORDS: usize = 256;

@@ -9,4 +9,4 @@ mod plan;
 mod tell;
 
 pub use plan::{Gap, Plan, plan};
-pub use tell::{Results, add};
+pub use tell::{Blind, Results, add};

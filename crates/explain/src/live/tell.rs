@@ -17,6 +17,25 @@ use std::net::IpAddr;
 /// What the checks found, by check. One that is missing had no time left.
 pub type Results = BTreeMap<Check, Result<Finding, DnsError>>;
 
+/// Why nothing at all could be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Blind {
+    /// No name server is known.
+    NoNameServer,
+    /// The name server does not know the public DNS.
+    Closed,
+}
+
+impl Blind {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::NoNameServer => "resolver",
+            Self::Closed => "public",
+        }
+    }
+}
+
 /// Characters of a value that are shown.
 const LONGEST: usize = 512;
 
@@ -70,13 +89,13 @@ impl Told {
     }
 }
 
-/// Adds what was found to the page of a reading. Without `results` no name server is known.
+/// Adds what was found to the page of a reading.
 pub fn add(
     page: &mut Page,
     language: &Language,
     reading: &Reading,
     plans: &[Plan],
-    results: Option<&Results>,
+    results: Result<&Results, Blind>,
 ) {
     for plan in plans {
         let Some(answer) = reading.recipients.get(plan.at) else { continue };
@@ -102,16 +121,18 @@ fn about(
     language: &Language,
     answer: &Answer,
     plan: &Plan,
-    results: Option<&Results>,
+    results: Result<&Results, Blind>,
 ) -> (Vec<Block>, Value) {
     let mut lines = Vec::new();
     let mut below = Vec::new();
     let mut data = Vec::new();
     let mut gaps: Vec<&str> = plan.gaps.iter().copied().map(Gap::key).collect();
-    if results.is_none() && !plan.checks.is_empty() {
-        gaps.insert(0, "resolver");
+    if let Err(blind) = results
+        && !plan.checks.is_empty()
+    {
+        gaps.insert(0, blind.key());
     }
-    for (check, results) in plan.checks.iter().filter_map(|check| Some((check, results?))) {
+    for (check, results) in plan.checks.iter().filter_map(|check| Some((check, results.ok()?))) {
         let found = results.get(check).unwrap_or(&Err(DnsError::Timeout));
         let told = match found {
             Ok(finding) => tell(answer, check, finding),

@@ -147,3 +147,10 @@ fn a_check_is_run_by_its_kind() {
     let mx = now(run(&all, &Check::Mx("example.org".into()))).unwrap();
     assert!(matches!(mx, Finding::Mx(mx) if mx.state == MxState::Nothing));
 }
+
+#[test]
+fn a_resolver_without_the_public_dns_is_known() {
+    assert!(now(is_closed(&zone("example.org A 192.0.2.1"))));
+    assert!(!now(is_closed(&zone("a.root-servers.net A 198.41.0.4"))));
+    assert!(!now(is_closed(&zone("a.root-servers.net SILENT"))));
+}

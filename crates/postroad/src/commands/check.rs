@@ -3,9 +3,9 @@
 use crate::exit::Exit;
 use anstream::eprintln;
 use indicatif::{ProgressBar, ProgressStyle};
-use postroad_explain::live::{Plan, Results};
+use postroad_explain::live::{Blind, Plan, Results};
 use postroad_policy::dns::DnsError;
-use postroad_policy::live::{Check, run as run_check};
+use postroad_policy::live::{self, Check};
 use postroad_server::dns::Dns;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -20,23 +20,23 @@ const ONE: Duration = Duration::from_secs(10);
 /// How long all of them may take.
 const ALL: Duration = Duration::from_secs(20);
 
-/// Runs each check once, whoever asked for it. `None` where no name server is known.
-pub(crate) fn run(plans: &[Plan], server: Option<SocketAddr>) -> Result<Option<Results>, Exit> {
+/// Runs each check once, whoever asked for it.
+pub(crate) fn run(plans: &[Plan], server: Option<SocketAddr>) -> Result<Result<Results, Blind>, Exit> {
     let checks: BTreeSet<Check> = plans.iter().flat_map(|plan| plan.checks.iter().cloned()).collect();
     if checks.is_empty() {
-        return Ok(Some(Results::new()));
+        return Ok(Ok(Results::new()));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         eprintln!("postroad: {error}");
         Exit::System
     })?;
     let found = runtime.block_on(async {
-        let dns = server.map_or_else(Dns::of_system, Dns::at).inspect_err(|error| {
-            eprintln!("postroad: {error}");
-        });
-        match dns {
-            Ok(dns) => Some(ask(dns, checks).await),
-            Err(_told) => None,
+        match server.map_or_else(Dns::of_system, Dns::at) {
+            Ok(dns) => ask(dns, checks).await,
+            Err(unknown) => {
+                eprintln!("postroad: --check: {unknown}");
+                Err(Blind::NoNameServer)
+            }
         }
     });
     // A question that still waits must not hold up the answer.
@@ -45,7 +45,7 @@ pub(crate) fn run(plans: &[Plan], server: Option<SocketAddr>) -> Result<Option<R
 }
 
 /// Asks; what is not answered in time is missing.
-async fn ask(dns: Dns, checks: BTreeSet<Check>) -> Results {
+async fn ask(dns: Dns, checks: BTreeSet<Check>) -> Result<Results, Blind> {
     let bar = ProgressBar::new(checks.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{spinner} asking the DNS {pos}/{len}") {
         bar.set_style(style);
@@ -56,7 +56,7 @@ async fn ask(dns: Dns, checks: BTreeSet<Check>) -> Results {
     for check in checks {
         let dns = Arc::clone(&dns);
         running.spawn(async move {
-            let found = timeout(ONE, run_check(&*dns, &check)).await;
+            let found = timeout(ONE, live::run(&*dns, &check)).await;
             (check, found.unwrap_or(Err(DnsError::Timeout)))
         });
     }
@@ -68,11 +68,9 @@ async fn ask(dns: Dns, checks: BTreeSet<Check>) -> Results {
             }
             bar.inc(1);
         }
+        live::is_closed(&*dns).await
     };
-    let in_time = timeout(ALL, gathering).await.is_ok();
+    let closed = timeout(ALL, gathering).await;
     bar.finish_and_clear();
-    if !in_time {
-        running.abort_all();
-    }
-    results
+    if closed == Ok(true) { Err(Blind::Closed) } else { Ok(results) }
 }

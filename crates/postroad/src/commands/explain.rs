@@ -72,7 +72,7 @@ fn run_or(args: &Args) -> Result<(), Exit> {
     if args.check {
         let plans = live::plan(&reading);
         let results = check::run(&plans, args.dns)?;
-        live::add(&mut page, language, &reading, &plans, results.as_ref());
+        live::add(&mut page, language, &reading, &plans, results.as_ref().map_err(|blind| *blind));
     }
     args.answer.print(&page)
 }
