@@ -262,19 +262,17 @@ fn sender_domain(answer: &Answer) -> Option<String> {
         theirs.into_iter().any(related) || of_provider(name) || lists::is_operators(name)
     };
     let of_kind = |kind| answer.found.iter().filter(move |found| found.kind == kind);
-    let mut addresses: Vec<&str> = of_kind(FoundKind::Address)
+    let addresses = of_kind(FoundKind::Address)
         .map(|found| found.value.as_str())
-        .filter(|address| answer.recipient.as_deref().is_none_or(|own| !own.eq_ignore_ascii_case(address)))
-        .collect();
-    // Of several, the one that begins the reply is the recipient's, echoed.
+        .filter(|address| answer.recipient.as_deref().is_none_or(|own| !own.eq_ignore_ascii_case(address)));
+    // One that begins the reply is mostly the recipient's, echoed, so anything else counts more.
     let text = answer.reply.as_ref().map_or("", |reply| reply.text.trim_start_matches('<'));
-    if answer.recipient.is_none() && addresses.len() > 1 {
-        addresses.retain(|address| !text.starts_with(address));
-    }
-    let of_address = addresses.into_iter().filter_map(|address| address.rsplit_once('@')).map(|(_, own)| own);
-    let of_domain =
-        of_kind(FoundKind::Domain).map(|found| found.value.as_str()).filter(|name| !foreign(name));
-    of_address.chain(of_domain).next().map(plain)
+    let (echoed, others): (Vec<&str>, Vec<&str>) =
+        addresses.partition(|address| answer.recipient.is_none() && text.starts_with(address));
+    let domain_of = |address: &'_ str| address.rsplit_once('@').map(|(_, domain)| plain(domain));
+    let named = of_kind(FoundKind::Domain).map(|found| found.value.as_str()).find(|name| !foreign(name));
+    let of_others = others.first().and_then(|address| domain_of(address));
+    of_others.or_else(|| named.map(plain)).or_else(|| echoed.first().and_then(|address| domain_of(address)))
 }
 
 /// Whether everybody can ask about an address; of a private one the DNS of others says nothing.

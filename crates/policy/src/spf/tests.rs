@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::now;
 use crate::zone::Zone;
+use proptest::prelude::*;
 
 fn check(zone: &str, domain: &str, ip: &str) -> Spf {
     now(spf_of(&Zone::parse(zone).unwrap(), domain, ip.parse().unwrap()))
@@ -115,4 +116,20 @@ fn what_hangs_on_the_sender_is_told() {
     let found = check(zone, "example.com", "192.0.2.1");
     assert_eq!((found.result, found.guessed), (SpfResult::Pass, true));
     assert!(!check("example.com TXT v=spf1 exists:%{i}.x.example -all", "example.com", "192.0.2.1").guessed);
+}
+
+/// Pieces of which records that are nearly right are made.
+fn records() -> impl Strategy<Value = String> {
+    let term = "[-+~?]?(a|mx|ptr|ip4|ip6|all|include|exists|redirect=|exp=|x=)[:/=]{0,2}\\PC{0,12}(%\\{[a-zA-Z]{0,2}[0-9]{0,4}r?[.+-]?\\})?(\\.example)?(/{0,2}[0-9]{0,3})";
+    prop::collection::vec(term, 0..16).prop_map(|terms| format!("example.com TXT v=spf1 {}", terms.join(" ")))
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_published_ends_within_the_limits(record in records(), ip: IpAddr) {
+        let lines: Vec<&str> = record.lines().take(1).collect();
+        let found = now(spf_of(&Zone::parse(&lines.join("")).unwrap(), "example.com", ip));
+        prop_assert!(found.lookups <= LOOKUPS + 1);
+        prop_assert_eq!(found.result == SpfResult::PermError, found.fault.is_some());
+    }
 }
