@@ -58,7 +58,7 @@ pub fn page(language: &Language, asked: Asked) -> Page {
 fn basic(language: &Language, facts: &'static Basic, entry: &Entry) -> Page {
     let mut page = titled(language, &facts.code.to_string(), entry);
     data_of_basic(&mut page, facts);
-    page.fact("official", language.word("fact.official"), facts.name.trim_matches(['(', ')']));
+    page.fact("official", language.word("fact.official"), plain_name(facts.name));
     class_and_standing(&mut page, language, facts.class, facts.standing);
     for (key, value) in properties(language, facts) {
         page.fact(key, language.word(&format!("fact.{key}")), value);
@@ -72,10 +72,16 @@ fn basic(language: &Language, facts: &'static Basic, entry: &Entry) -> Page {
     prose(&mut page, language, entry);
     if let Some(example) = postroad_reference::example(facts.code) {
         let ours = !example.starts_with("# not ours");
+        let shown = |line: &str| {
+            let line = line.replace(" ~ ", " … ");
+            // What our refusals end in is another each time, so dialogues leave it out.
+            let refusal = line.starts_with("S: 4") || line.starts_with("S: 5");
+            if ours && refusal { format!("{line} (ref K7Q2-9F4M)") } else { line }
+        };
         let note = if ours { "page.example-ours" } else { "page.example-not-ours" };
-        let lines =
-            example.lines().filter(|line| is_dialogue(line)).map(|line| line.replace(" ~ ", " … ")).collect();
-        let blocks = vec![Block::Literal(lines), Block::Text(language.word(note).to_owned())];
+        let lines = example.lines().filter(|line| is_dialogue(line)).map(shown).collect();
+        let notes = ["page.example-notation", note].map(|key| Block::Text(language.word(key).to_owned()));
+        let blocks = std::iter::once(Block::Literal(lines)).chain(notes).collect();
         page.section("example", language.word("page.example"), blocks);
         page.datum("ours", ours);
     }
@@ -93,7 +99,7 @@ fn basic(language: &Language, facts: &'static Basic, entry: &Entry) -> Page {
 }
 
 /// The page of a row of the enhanced codes, by its key: also of one that stands for a range of codes.
-pub(crate) fn row_page(language: &Language, key: &str) -> Page {
+pub fn row_page(language: &Language, key: &str) -> Page {
     let first = key.split(" / ").next().unwrap_or(key);
     let asked = first.split_once('-').map_or(first, |(low, _)| low);
     let row = facts::enhanced().iter().find(|row| row.code == key);
@@ -107,8 +113,8 @@ pub(crate) fn row_page(language: &Language, key: &str) -> Page {
 }
 
 /// The row that a code leads to: the registry's where it has one.
-pub(crate) fn row_of(code: &str) -> Option<&'static str> {
-    if let Some(row) = facts::enhanced().iter().find(|row| row.code == code) {
+pub fn row_of(code: &str) -> Option<&'static str> {
+    if let Some(row) = facts::enhanced().iter().find(|row| row.code.eq_ignore_ascii_case(code)) {
         return Some(row.code);
     }
     let Some(Asked::Enhanced(Some(class), subject, detail)) = Asked::parse(code) else { return None };
@@ -138,7 +144,7 @@ fn of_rows(
     page.datum("code", shown);
     page.datum("registered", first.is_registered());
     page.datum("rows", rows.iter().map(|row| row_data(row)).collect::<Vec<_>>());
-    page.fact("official", language.word("fact.official"), first.name.trim_matches(['(', ')']));
+    page.fact("official", language.word("fact.official"), plain_name(first.name));
     enhanced_facts(&mut page, language, class, subject, first);
     prose(&mut page, language, entry);
     questions(&mut page, language, entry);
@@ -177,13 +183,46 @@ fn enhanced_facts(page: &mut Page, language: &Language, class: Option<u16>, subj
     if let Some(vendor) = row.source.strip_prefix("vendor:") {
         page.fact("vendor", language.word("fact.vendor"), vendor_name(vendor));
     }
-    let action = row.disposition.split(' ').next().unwrap_or_default();
-    page.fact(
-        "action",
-        language.word("fact.action"),
-        topic_text(language, Kind::Action, action, |topic| &topic.name),
+    let of = |class: u16| topic_text(language, Kind::Action, action_of(row, class), |topic| &topic.name);
+    let action = class.map_or_else(
+        || {
+            let classes = row.classes.split(',').filter_map(|class| class.parse().ok());
+            let told = classes.map(|class: u16| labelled(language, &format!("{class}yz"), &of(class)));
+            told.collect::<Vec<String>>().join("; ")
+        },
+        of,
     );
+    page.fact("action", language.word("fact.action"), action);
     page.fact("source", language.word("fact.source"), cite(row.rfc, row.section));
+}
+
+/// What the sender should do about a code of this class. The table speaks of the class a code is
+/// registered for; a temporary failure never takes an address off a list, and a permanent one is not
+/// waited out.
+fn action_of(row: &Enhanced, class: u16) -> &'static str {
+    let action = row.disposition.split(' ').next().unwrap_or_default();
+    match (class, action) {
+        (2, _) => "none",
+        (4, "remove-address" | "by-class" | "none" | "see-text") => "retry-later",
+        (5, "retry-later" | "by-class" | "none") => "see-text",
+        (_, action) => action,
+    }
+}
+
+/// A name without the parentheses that mark it as a description.
+pub(crate) fn plain_name(name: &str) -> &str {
+    let inner = name.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    inner.filter(|inner| !inner.contains(['(', ')'])).unwrap_or(name)
+}
+
+/// The page for something that has the look of an enhanced code and cannot be one.
+pub fn malformed(language: &Language, shown: &str) -> Page {
+    let mut page = Page::new(language.tag(), language.say("page.malformed-title", &[("code", shown)]));
+    page.lead.push_str(language.word("page.malformed-lead"));
+    page.datum("kind", "enhanced");
+    page.datum("code", shown);
+    page.datum("known", false);
+    page
 }
 
 /// A number that no list has: its class tells what a client does (RFC 5321 §4.3.2).
@@ -223,8 +262,10 @@ fn unregistered(language: &Language, asked: Asked, class: Option<u16>, subject: 
     page.datum("code", shown);
     page.datum("known", false);
     let topic = language.topic(Kind::Subject, &subject.to_string());
-    let topic = topic.or_else(|| language.topic(Kind::Subject, "0"));
-    page.lead = topic.map(|topic| topic.unknown.clone()).unwrap_or_default();
+    page.lead = topic.map_or_else(
+        || language.say("page.unknown-subject", &[("subject", &subject.to_string())]),
+        |topic| topic.unknown.clone(),
+    );
     let text = topic.map(|topic| Block::Text(labelled(language, &topic.name, &topic.meaning)));
     page.section("subject", language.word("page.subject"), text.into_iter().collect());
     if let Some(topic) = class.and_then(|class| language.topic(Kind::Class, &class.to_string())) {
@@ -392,16 +433,25 @@ pub(crate) fn related(basic: &Basic) -> Vec<u16> {
 }
 
 /// The enhanced codes in a column, without the remarks around them.
-fn enhanced_in(column: &str) -> Vec<String> {
-    let words = column.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
-    let codes =
-        words.filter(|word| word.len() > 1 && matches!(Asked::parse(word), Some(Asked::Enhanced(..))));
-    let mut codes: Vec<String> = codes.map(str::to_owned).collect();
+pub(crate) fn enhanced_in(column: &str) -> Vec<String> {
+    let words = column.split(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-');
+    let mut codes: Vec<String> = words.flat_map(spelt_out).collect();
     codes.dedup();
     codes
 }
 
-fn numbers_in(column: &str) -> Vec<u16> {
+/// The codes of a word: one, or each of a range such as `5.7.20-5.7.30`; none if it is no code.
+fn spelt_out(word: &str) -> Vec<String> {
+    let (low, high) = word.split_once('-').unwrap_or((word, word));
+    match (Asked::parse(low), Asked::parse(high)) {
+        (Some(Asked::Enhanced(class, subject, from)), Some(Asked::Enhanced(_, _, to))) => {
+            (from..=to).take(100).map(|detail| Asked::Enhanced(class, subject, detail).to_string()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn numbers_in(column: &str) -> Vec<u16> {
     let mut all = Vec::new();
     for part in column.split([',', ' ']) {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
@@ -495,6 +545,27 @@ mod tests {
         assert_eq!(cite("4954 (and 2554)", "6"), "RFC 4954 (and 2554) §6");
         assert_eq!(cite("draft-hall-prdr", "-"), "draft-hall-prdr");
         assert_eq!(cite("-", "-"), "");
+    }
+
+    #[test]
+    fn a_temporary_code_takes_no_address_off_a_list_and_a_permanent_one_is_not_waited_out() {
+        for row in facts::enhanced() {
+            assert_eq!(action_of(row, 2), "none", "{}", row.code);
+            assert_ne!(action_of(row, 4), "remove-address", "{}", row.code);
+            assert!(!matches!(action_of(row, 5), "retry-later" | "none"), "{}", row.code);
+        }
+    }
+
+    #[test]
+    fn names_lose_only_parentheses_around_the_whole() {
+        assert_eq!(plain_name("(connection dropped)"), "connection dropped");
+        assert_eq!(plain_name("(Exchange Online) banned sending IP"), "(Exchange Online) banned sending IP");
+    }
+
+    #[test]
+    fn ranges_of_codes_are_spelt_out() {
+        let told = enhanced_in("5.1.1; 5.1.10 (Exchange); 5.7.20-5.7.22");
+        assert_eq!(told, ["5.1.1", "5.1.10", "5.7.20", "5.7.21", "5.7.22"]);
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! What differs is worked out from the facts; pairs that people confuse carry a hand-written note.
 //! Whichever order was asked for, there is one page for a pair, the lower code first.
 
-use crate::code::{Asked, basic_link, enhanced_row_link, labelled, properties, related, topic_text};
+use crate::code::{
+    Asked, basic_link, enhanced_in, enhanced_row_link, labelled, numbers_in, plain_name, properties, related,
+    topic_text,
+};
 use crate::page::{Block, Link, Page, Target};
 use postroad_reference::facts::{self, Basic};
 use postroad_reference::language::{Entry, Kind, Language, Pair};
@@ -25,6 +28,12 @@ struct Side<'a> {
     facts: Option<&'static Basic>,
     entry: Option<&'a Entry>,
     link: Option<Link>,
+    /// Codes of the other kind that come with it.
+    beside: Vec<String>,
+    /// What it is about: the category, or the subject.
+    matter: Option<&'static str>,
+    /// Its name in the standard.
+    official: &'static str,
 }
 
 /// The comparison of two codes, in the order of its key.
@@ -41,7 +50,7 @@ pub fn page(language: &Language, one: Asked, other: Asked) -> Page {
         return page;
     }
     let written = language.pair(&key(&a.code, &b.code));
-    let related = a.facts.zip(b.facts).is_some_and(|(a, b)| are_related(a, b));
+    let related = are_related(&a, &b);
     page.datum("confused", written.is_some());
     page.datum("related", related || written.is_some());
     page.lead = match written {
@@ -66,7 +75,19 @@ fn side(language: &Language, asked: Asked) -> Side<'_> {
         Asked::Basic(number) => {
             let facts = facts::basic_code(number);
             let link = facts.map(|_| basic_link(language, number));
-            Side { code, facts, entry: facts.and(language.code(number)), link }
+            let beside = facts.map(|facts| enhanced_in(facts.enhanced)).unwrap_or_default();
+            let matter = facts
+                .map(|facts| facts.category)
+                .filter(|matter| !matches!(*matter, "unspecified" | "ambiguous"));
+            Side {
+                code,
+                facts,
+                entry: facts.and(language.code(number)),
+                link,
+                beside,
+                matter,
+                official: facts.map_or("", |facts| plain_name(facts.name)),
+            }
         }
         Asked::Enhanced(class, subject, detail) => {
             let rows = class.map(|class| facts::enhanced_code(class, subject, detail)).unwrap_or_default();
@@ -74,7 +95,17 @@ fn side(language: &Language, asked: Asked) -> Side<'_> {
             let entry = row.and_then(|row| language.enhanced(row.code));
             // A code of three parts behaves as the basic code of its class that carries it most.
             let facts = class.and_then(|class| beside(row?.basic_codes, class));
-            Side { code, facts, entry, link: row.map(|row| enhanced_row_link(language, row)) }
+            let beside = row.map(|row| numbers_in(row.basic_codes).iter().map(u16::to_string).collect());
+            let (beside, matter) = (beside.unwrap_or_default(), row.map(|row| row.subject));
+            Side {
+                code,
+                facts,
+                entry,
+                link: row.map(|row| enhanced_row_link(language, row)),
+                beside,
+                matter,
+                official: row.map_or("", |row| plain_name(row.name)),
+            }
         }
     }
 }
@@ -113,21 +144,40 @@ fn each(page: &mut Page, language: &Language, sides: [&Side<'_>; 2]) {
     }
 }
 
+/// Fewest differences that a comparison tells, where two different codes have as many.
+const FEWEST: usize = 5;
+
 fn differences(page: &mut Page, language: &Language, a: &Side<'_>, b: &Side<'_>, written: Option<&Pair>) {
     let (mut rows, mut alike, mut data) = (Vec::new(), Vec::new(), Vec::new());
-    if let (Some(of_a), Some(of_b)) = (a.facts, b.facts) {
-        let class = |side: &Basic| {
-            ("class", topic_text(language, Kind::Class, side.class.key(), |topic| &topic.name))
+    let mut take = |key: &str, of_a: String, of_b: String| {
+        let label = match key {
+            "next" => "page.next".to_owned(),
+            "name" => "list.name".to_owned(),
+            key => format!("fact.{key}"),
         };
-        let all = std::iter::once((class(of_a), class(of_b)))
-            .chain(properties(language, of_a).into_iter().zip(properties(language, of_b)));
-        for ((key, of_a), (_, of_b)) in all {
-            let label = language.word(&format!("fact.{key}")).to_owned();
-            data.push(json!({"property": key, "label": label, "a": of_a, "b": of_b, "same": of_a == of_b}));
-            if of_a == of_b {
-                alike.push(labelled(language, &label, &of_a));
-            } else {
-                rows.push(vec![label, of_a, of_b]);
+        let label = language.word(&label).to_owned();
+        let same = of_a == of_b;
+        data.push(json!({"property": key, "label": label, "a": of_a, "b": of_b, "same": same}));
+        if same {
+            alike.push(labelled(language, &label, &of_a));
+        } else {
+            rows.push(vec![label, of_a, of_b]);
+        }
+        usize::from(!same)
+    };
+    let mut told = 0;
+    for (key, of_a, of_b) in facts_of_both(language, a, b) {
+        told += take(key, of_a, of_b);
+    }
+    // Codes that are alike in all this still differ in what they mean, when they come and what is to be done.
+    if let (Some(one), Some(other)) = (a.entry, b.entry) {
+        let official = [a, b].map(|side| ("official", side.official.to_owned()));
+        let [of_a, of_b] = [one, other].map(|entry| texts(language, entry)).map(Vec::into_iter);
+        let [name_of_a, name_of_b] = official;
+        let both = of_a.zip(of_b).chain([(name_of_a, name_of_b)]);
+        for ((key, of_a), (_, of_b)) in both {
+            if told < FEWEST && !of_a.is_empty() && !of_b.is_empty() && of_a != of_b {
+                told += take(key, of_a, of_b);
             }
         }
     }
@@ -137,6 +187,38 @@ fn differences(page: &mut Page, language: &Language, a: &Side<'_>, b: &Side<'_>,
     blocks.extend(written.map(|pair| Block::List(pair.differences.clone())));
     page.section("differences", language.word("compare.differences"), blocks);
     page.section("alike", language.word("compare.alike"), vec![Block::List(alike)]);
+}
+
+/// What the tables know of both; of a number that does not exist, its class.
+fn facts_of_both(language: &Language, a: &Side<'_>, b: &Side<'_>) -> Vec<(&'static str, String, String)> {
+    let class = |side: &Side<'_>| {
+        let digit = side.code.get(..1).unwrap_or_default();
+        topic_text(language, Kind::Class, digit, |topic| &topic.name)
+    };
+    let mut all = vec![("class", class(a), class(b))];
+    if let (Some(of_a), Some(of_b)) = (a.facts, b.facts) {
+        let pairs = properties(language, of_a).into_iter().zip(properties(language, of_b));
+        all.extend(pairs.map(|((key, of_a), (_, of_b))| (key, of_a, of_b)));
+    }
+    all.retain(|(_, of_a, of_b)| !of_a.is_empty() || !of_b.is_empty());
+    all
+}
+
+/// What an entry says in short, for codes whose facts are alike.
+fn texts(language: &Language, entry: &Entry) -> Vec<(&'static str, String)> {
+    let first = |list: &[String]| list.first().cloned().unwrap_or_default();
+    let step =
+        |list: &[String]| list.first().cloned().unwrap_or_else(|| language.word("page.no-fix").to_owned());
+    vec![
+        ("meaning", entry.meaning.clone()),
+        ("when", first(&entry.when)),
+        ("cause", first(&entry.causes)),
+        ("step", step(&entry.sender)),
+        ("step-operator", step(&entry.operator)),
+        ("session", entry.session.clone()),
+        ("next", entry.next.clone()),
+        ("name", entry.name.clone()),
+    ]
 }
 
 fn fixes(page: &mut Page, language: &Language, sides: [&Side<'_>; 2]) {
@@ -184,8 +266,15 @@ fn which(page: &mut Page, language: &Language, a: &Side<'_>, b: &Side<'_>, writt
     page.section("which", language.word("compare.which"), blocks);
 }
 
-fn are_related(a: &Basic, b: &Basic) -> bool {
-    related(a).contains(&b.code) || related(b).contains(&a.code)
+/// Whether two codes have to do with one another: one names the other, they come together, or they speak of
+/// the same matter.
+fn are_related(a: &Side<'_>, b: &Side<'_>) -> bool {
+    let names = |one: &Side<'_>, other: &Side<'_>| {
+        one.facts.zip(other.facts).is_some_and(|(one, other)| related(one).contains(&other.code))
+    };
+    let carries = |one: &Side<'_>, other: &Side<'_>| one.beside.contains(&other.code);
+    let same_matter = a.matter.is_some() && a.matter == b.matter;
+    names(a, b) || names(b, a) || carries(a, b) || carries(b, a) || same_matter
 }
 
 /// The codes that a reader of this one may want to compare it with: hand-written pairs, then related ones.

@@ -170,7 +170,9 @@ pub struct Enhanced {
 impl Enhanced {
     /// Whether this row speaks of `class.subject.detail`.
     pub fn covers(&self, class: u16, subject: u16, detail: u16) -> bool {
-        self.code.split(" / ").any(|one| {
+        // Codes that the same vendor uses alike are named in the remark.
+        let alike = self.note.split("also ").skip(1).filter_map(|rest| rest.split([' ', ',', ';']).next());
+        self.code.split(" / ").chain(alike).any(|one| {
             let mut parts = one.split('.');
             let (Some(c), Some(s), Some(d)) = (parts.next(), parts.next(), parts.next()) else {
                 return false;

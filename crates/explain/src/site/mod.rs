@@ -17,6 +17,9 @@ use std::fmt::Write as _;
 const SCRIPT: &str = include_str!("search.js");
 const STYLE: &str = include_str!("site.css");
 
+/// What each page says it was made by; a folder whose first page says otherwise is not ours to write over.
+pub const GENERATOR: &str = "Postroad";
+
 /// A file of the site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,7 +33,7 @@ pub struct File {
 /// How many files there are, for a progress bar.
 pub fn count() -> usize {
     let pages = 1 + facts::basics().len() + facts::enhanced().len() + compare::pairs().len();
-    tags().count() * (pages + 1) + 4
+    tags().count() * (pages + 1) + 3
 }
 
 /// Every file, made one after the other.
@@ -74,20 +77,14 @@ fn common() -> Vec<File> {
         escape(english.word("site.title")),
         escape(english.word("site.choose"))
     );
-    let missing = format!(
-        "<h1>404</h1>\n<p>{}</p>\n<ul class=\"links\">\n{}</ul>\n",
-        escape(english.word("site.not-found")),
-        links.replace("href=\"", "href=\"/")
-    );
-    let bare = |main: &str, style: &str| {
+    let bare = |main: &str| {
         format!(
             "{}<body>\n<main id=\"content\">\n{main}</main>\n</body>\n</html>\n",
-            head("en", english.word("site.title"), english.word("site.intro"), style, "")
+            head("en", english.word("site.title"), english.word("site.intro"), "style.css", "")
         )
     };
     vec![
-        File { path: "index.html".into(), content: bare(&main, "style.css") },
-        File { path: "404.html".into(), content: bare(&missing, "/style.css") },
+        File { path: "index.html".into(), content: bare(&main) },
         File { path: "style.css".into(), content: format!("{}{STYLE}", crate::render::STYLE) },
         File { path: "search.js".into(), content: SCRIPT.to_owned() },
     ]
@@ -136,10 +133,12 @@ fn search(language: &Language) -> File {
         .map(|row| (row.code.to_owned(), Target::Enhanced(row.code.to_owned()), language.enhanced(row.code)));
     for (code, target, entry) in basics.chain(enhanced) {
         let Some(entry) = entry else { continue };
-        let causes = entry.causes.join(" ");
-        entries.push(json!([code, entry.name, entry.meaning, path(&target), causes]));
+        let more = [entry.detail.clone(), entry.when.join(" "), entry.causes.join(" ")].join(" ");
+        entries.push(json!([code, entry.name, entry.meaning, path(&target), more]));
     }
-    let content = format!("window.postroadIndex = {};\n", serde_json::Value::from(entries));
+    let pairs: Vec<&str> = Language::pairs().filter(|key| key.contains('.')).collect();
+    let (entries, pairs) = (serde_json::Value::from(entries), json!(pairs));
+    let content = format!("window.postroadIndex = {entries};\nwindow.postroadPairs = {pairs};\n");
     File { path: format!("{}/index.js", language.tag()), content }
 }
 
@@ -250,7 +249,7 @@ fn head(tag: &str, title: &str, description: &str, style: &str, more: &str) -> S
     format!(
         "<!DOCTYPE html>\n<html lang=\"{tag}\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<meta name=\"description\" content=\"{description}\">\n\
+         <title>{title}</title>\n<meta name=\"generator\" content=\"{GENERATOR}\">\n<meta name=\"description\" content=\"{description}\">\n\
          <link rel=\"icon\" href=\"data:,\">\n<link rel=\"stylesheet\" href=\"{style}\">\n{more}</head>\n"
     )
 }

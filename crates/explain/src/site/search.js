@@ -30,15 +30,20 @@
     };
     const known = (query.match(/\b\d{3}\b/g) || []).filter((code) => basics.has(code));
     if (known.length > 1 && known[0] !== known[1]) add(known[0] + " / " + known[1], pair(known[0], known[1]));
-    for (const code of query.match(/\b[245]\.\d{1,3}\.\d{1,3}\b/g) || []) {
+    const enhanced = query.match(/\b[245]\.\d{1,3}\.\d{1,3}\b/g) || [];
+    for (const key of window.postroadPairs || []) {
+      if (key.split("-").every((code) => enhanced.includes(code))) add(key.replace("-", " / "), up + "compare/" + key + ".html");
+    }
+    for (const code of enhanced) {
       for (const entry of index) if (covers(entry[0], code)) add(entry[0] + ": " + entry[1], up + entry[3]);
     }
     for (const entry of index) if (known.includes(entry[0])) add(entry[0] + ": " + entry[1], up + entry[3]);
     const words = folded(query).split(/\s+/).filter((word) => word.length > 1);
+    // All words if any entry has them all; else the entries that have the most of them.
+    const score = haystacks.map((text) => words.filter((word) => text.includes(word)).length);
+    const best = Math.max(0, ...score);
     index.forEach((entry, at) => {
-      if (words.length && words.every((word) => haystacks[at].includes(word))) {
-        add(entry[0] + ": " + entry[1], up + entry[3]);
-      }
+      if (best && score[at] === best && best * 2 > words.length) add(entry[0] + ": " + entry[1], up + entry[3]);
     });
     return found.slice(0, 40);
   };

@@ -49,8 +49,13 @@ fn exit(run: impl FnOnce() -> Result<(), Exit>) -> Exit {
     run().err().unwrap_or(Exit::Done)
 }
 
+/// A code, or a reply code with its enhanced code behind it, which then is what is meant.
 fn asked(text: &str) -> Result<Asked, Exit> {
-    Asked::parse(text).ok_or_else(|| {
+    let precise = match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [code, enhanced] if Asked::parse(code).is_some() => Asked::parse(enhanced),
+        _ => Asked::parse(text),
+    };
+    precise.ok_or_else(|| {
         eprintln!("postroad: {text:?} is not a code; a code looks like 354 or 5.7.26, and `postroad codes` lists all");
         Exit::Usage
     })

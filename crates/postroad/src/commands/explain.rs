@@ -60,6 +60,14 @@ fn run_or(args: &Args) -> Result<(), Exit> {
         nothing_to_check(args, "a code")?;
         return args.answer.print(&code::page(language, asked));
     }
+    if !Path::new(&what).exists()
+        && let Some(row) = code::row_of(&what)
+    {
+        return args.answer.print(&code::row_page(language, row));
+    }
+    if what.contains('.') && what.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return args.answer.print(&code::malformed(language, &what));
+    }
     // A name of a file may look like a reference; what is there is meant.
     if let Ok(reference) = what.parse::<Reference>()
         && !Path::new(&what).exists()

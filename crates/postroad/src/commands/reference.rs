@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 ///
 /// A page for each code and each pair of codes, in every language, with a search that needs no server.
 /// Pages load nothing from elsewhere, so that the folder can be published, or opened, as it is. Files of
-/// an earlier run are written over; what else is in the folder stays.
+/// an earlier run are written over; what else is in the folder stays. A folder with another site's
+/// index.html is left alone.
+/// Exits with 73 if the folder cannot be written or is another's.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -22,6 +24,12 @@ pub(crate) struct Args {
 
 /// Writes it.
 pub(crate) fn run(args: &Args) -> Exit {
+    let first = args.site.join("index.html");
+    let ours = format!("content=\"{}\"", site::GENERATOR);
+    if fs::read_to_string(&first).is_ok_and(|page| !page.contains(&ours)) {
+        eprintln!("postroad: {} was not written by this command; choose another folder", first.display());
+        return Exit::CannotCreate;
+    }
     let bar = ProgressBar::new(u64::try_from(site::count()).unwrap_or(u64::MAX));
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} pages, {eta} left") {
         bar.set_style(style);

@@ -125,6 +125,7 @@ def check(browser, site, failures):
                 ("550 5.1.1 <bob@example.org> user unknown", f"{language}/x.1.1.html"),
                 ("5.7.502", f"{language}/5.7.501-503.html"),
                 ("503 354", f"{language}/compare/354-503.html"),
+                ("552 5.2.2 vs 552 5.3.4", f"{language}/compare/5.2.2-5.3.4.html"),
             ]:
                 found = browser.run(SEARCH, query)
                 if found["hidden"] or not found["links"] or not found["links"][0][1].endswith("/" + wanted):
