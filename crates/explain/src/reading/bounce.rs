@@ -123,6 +123,8 @@ fn reported(report: Report, words: &Words, reading: &mut Reading, judge: &mut Ju
             message: report.queue_id.clone(),
             outcome: recipient.action,
             status: recipient.status,
+            status_at: recipient.status_at,
+            original: recipient.original,
             remote: recipient.remote,
             reporting: report.reporting.clone(),
             said,

@@ -1,7 +1,7 @@
 //! Notifications: the part for machines (RFC 3464 §2.1), and which parts of a message are the
 //! notification and which the mail it is about.
 
-use crate::answer::{EnhancedCode, Outcome};
+use crate::answer::{EnhancedCode, Evidence, Outcome};
 use crate::reading::mime::{self, Field, Message};
 use crate::reading::said::{Said, enhanced_code, lower};
 use crate::reading::source::Text;
@@ -13,6 +13,9 @@ pub(crate) struct Recipient {
     pub(crate) address: Option<String>,
     pub(crate) action: Option<Outcome>,
     pub(crate) status: Option<EnhancedCode>,
+    pub(crate) status_at: Option<Evidence>,
+    /// Where it differs from the address (RFC 3464 §2.3.1).
+    pub(crate) original: Option<String>,
     pub(crate) remote: Option<String>,
     pub(crate) diagnostic: Option<Said>,
 }
@@ -134,13 +137,16 @@ fn recipient(fields: &[Field]) -> Recipient {
         let value = &field.value;
         match field.name.as_str() {
             "final-recipient" => found.address = address(value).or(found.address),
-            "original-recipient" | "x-actual-recipient" if found.address.is_none() => {
-                found.address = address(value);
-            }
+            "original-recipient" => found.original = address(value),
+            "x-actual-recipient" if found.address.is_none() => found.address = address(value),
             "action" => found.action = outcome(value),
             "status" => {
                 let word = value.bytes().split(|byte| byte.is_ascii_whitespace() || *byte == b'(').next();
                 found.status = word.and_then(enhanced_code);
+                found.status_at = found.status.map(|code| Evidence {
+                    range: value.origin(&(0..code.to_string().len().min(value.len()))),
+                    text: code.to_string(),
+                });
             }
             "remote-mta" => found.remote = name(value),
             "diagnostic-code" => found.diagnostic = Some(Said::read(value, after_type(value))),
@@ -148,6 +154,7 @@ fn recipient(fields: &[Field]) -> Recipient {
             _ => {}
         }
     }
+    found.address = found.address.or_else(|| found.original.clone());
     if found.diagnostic.as_ref().is_none_or(|said| said.words() < 4)
         && let Some(more) = supplementary.filter(|said| said.words() >= 4)
     {

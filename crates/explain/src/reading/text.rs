@@ -62,6 +62,9 @@ pub(crate) fn read(all: &Text) -> Words {
     let mut starts: Vec<(String, usize, usize)> = Vec::new();
     let mut inline: Option<(String, usize, usize)> = None;
     let mut end = text.len();
+    // A reply that began on the line of its recipient goes on, indented, until an empty line: an address
+    // that begins such a line is a part of the reply.
+    let mut within = false;
     for line in &all {
         let head = text.slice(line.start..line.end.min(line.start + LINE));
         if line.start > 0 && ORIGINAL.is_match(head) {
@@ -69,7 +72,15 @@ pub(crate) fn read(all: &Text) -> Words {
             found.left_out = true;
             break;
         }
+        let indented = head.first().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+        if head.trim_ascii().is_empty() {
+            within = false;
+        }
+        if within && indented {
+            continue;
+        }
         if let Some((address, behind)) = start(head) {
+            within = !indented && head.get(behind..).is_some_and(|rest| rest.iter().any(u8::is_ascii_alphanumeric));
             if starts.len() >= MOST {
                 found.more = true;
                 end = line.start;
@@ -151,7 +162,51 @@ fn blocks(text: &Text, starts: &[(String, usize, usize)], end: usize) -> Vec<Tol
         }
     }
     lend(text, starts, end, &mut told);
+    complete(text, end, &mut told);
     told
+}
+
+/// Sendmail cuts the replies that it lists, and quotes them whole in the dialogue below (`<<<`).
+fn complete(text: &Text, end: usize, told: &mut [Told]) {
+    let mut of: BTreeMap<String, Said> = BTreeMap::new();
+    // To MAIL or the content: for everybody.
+    let mut of_all: Vec<Said> = Vec::new();
+    let (mut recipient, mut reply): (Option<String>, Option<Text>) = (None, None);
+    let stop = end..end;
+    for line in text.lines().into_iter().filter(|line| line.end <= end).chain(Some(stop)) {
+        let bytes = text.slice(line.clone());
+        if bytes.starts_with(b"<<< ") {
+            let reply = reply.get_or_insert_with(Text::default);
+            let at = text.octet(line.start).map_or(0, |(_, at)| at);
+            reply.push(b'\n', at);
+            reply.append(text, line.start + 4..line.end);
+            continue;
+        }
+        if let Some(reply) = reply.take() {
+            let said = Said::line(&reply, 0..reply.len());
+            match recipient.take() {
+                Some(recipient) => _ = of.insert(recipient, said),
+                None if of_all.len() < 16 => of_all.push(said),
+                None => {}
+            }
+        }
+        if bytes.starts_with(b">>> ") {
+            let to = crate::reading::source::begins(bytes, ">>> RCPT");
+            recipient = find::address(bytes)
+                .filter(|_| to)
+                .map(|range| String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase());
+        }
+    }
+    for one in told {
+        let (Some(address), Some(said)) = (&one.recipient, &one.said) else { continue };
+        let own = of.get(&address.to_ascii_lowercase());
+        let whole = own.into_iter().chain(&of_all).find(|whole| {
+            whole.code == said.code && whole.enhanced == said.enhanced && whole.words() > said.words()
+        });
+        if let Some(whole) = whole {
+            one.said = Some(Said { host: said.host.clone().or_else(|| whole.host.clone()), ..whole.clone() });
+        }
+    }
 }
 
 fn block(text: &Text, range: Range<usize>) -> Option<Said> {
