@@ -3,6 +3,7 @@
 
 use crate::answer::{EnhancedCode, Evidence, Outcome};
 use crate::reading::mime::{self, Field, Message};
+use crate::reading::pattern::words;
 use crate::reading::said::{Said, enhanced_code, lower};
 use crate::reading::source::Text;
 use std::ops::Range;
@@ -38,7 +39,11 @@ pub(crate) struct Notification {
     pub(crate) failed: Vec<String>,
     /// Whether the mail it is about was left out.
     pub(crate) left_out: bool,
+    /// Its subject is that of an answer by a machine, as of somebody who is away.
+    pub(crate) automatic: bool,
 }
+
+words!(AUTOMATIC, "automatic");
 
 /// Takes a message apart: the outermost report speaks, the mail below it does not.
 pub(crate) fn read(message: &Message) -> Notification {
@@ -73,6 +78,8 @@ pub(crate) fn read(message: &Message) -> Notification {
         found.text = mime::without_tags(&page.body);
     }
     for field in &message.fields {
+        let named = [field.name.as_bytes(), b": ", field.value.bytes()].concat();
+        found.automatic |= AUTOMATIC.is_match(&named);
         if field.name == "x-failed-recipients" {
             let list = field.value.string(0..field.value.len());
             found
@@ -81,6 +88,11 @@ pub(crate) fn read(message: &Message) -> Notification {
         }
     }
     found
+}
+
+/// Whether a text has the subject of an answer by a machine.
+pub(crate) fn is_automatic(text: &Text) -> bool {
+    AUTOMATIC.is_match(text.slice(0..text.len().min(4096)))
 }
 
 /// Whether fields of the part for machines stand in a text.

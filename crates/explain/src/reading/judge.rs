@@ -20,6 +20,7 @@ const KEPT: usize = 4096;
 
 words!(SENDER, "sender");
 words!(COMPETE, "compete");
+words!(DOUBT, "doubt");
 words!(PASSING, "passing");
 
 /// What is known of one recipient.
@@ -59,6 +60,7 @@ struct Verdict {
     sender: bool,
     /// The words about the sender stand before those that decided.
     sender_leads: bool,
+    /// Words of another cause stand by, or words that doubt.
     competes: bool,
     passing: bool,
     causes: Vec<&'static str>,
@@ -182,7 +184,7 @@ impl Judge {
             sender: sender.is_some(),
             sender_leads: sender
                 .is_some_and(|sender| found.as_ref().is_none_or(|found| sender.start <= found.range.start)),
-            competes: COMPETE.is_match(&rest),
+            competes: COMPETE.is_match(&rest) || DOUBT.is_match(&words),
             passing: PASSING.is_match(&masked),
             causes: rules::generic_causes(&words),
             found,
@@ -443,6 +445,7 @@ impl Facts<'_> {
             let open = choice.action == "see-text"
                 && choice.basis == Basis::Generic
                 && self.said.words() < 40
+                && self.whom != Whom::Another
                 && self.enhanced.is_some_and(|code| code.subject == 7 && code.detail <= 1);
             return doubtful(open || matches!(choice.action, "remove-address" | "fix-address"));
         }
@@ -631,7 +634,7 @@ fn whose(cause: &str, action: &str, class: Class) -> Vec<Party> {
         // A server that knows nobody for a while is itself unsure.
         _ if class == Class::Transient && cause == "mailbox-unknown" => "receiver,address",
         "-" if cause == "dns" && action == "retry-later" => "network,sender",
-        "-" if cause == "dns" && action == "contact-recipient" => "receiver",
+        "-" if matches!(cause, "dns" | "content") && action == "contact-recipient" => "receiver",
         "-" => signs::causes().iter().find(|row| row.key == cause).map_or("-", |row| row.whose),
         own => own,
     };

@@ -90,7 +90,12 @@ pub(crate) struct Looked<'a> {
 /// the time ran out, speaks only where no other does.
 pub(crate) fn find(looked: Looked, who: &Who) -> Option<Match> {
     let all = in_order(looked, who);
-    let decides = |found: &Match| found.rule.action != "see-text" && found.rule.cause != "expired";
+    // "Timeout" in "retry timeout exceeded" tells nothing more.
+    let beyond = |found: &Match| {
+        let late = all.iter().find(|one| one.rule.cause == "expired");
+        late.is_none_or(|late| found.range.end <= late.range.start || late.range.end <= found.range.start)
+    };
+    let decides = |found: &Match| found.rule.action != "see-text" && beyond(found);
     let decided = all.iter().position(decides).unwrap_or(0);
     all.into_iter().nth(decided)
 }

@@ -68,7 +68,10 @@ impl Said {
         let from = head.as_ref().map_or(0, |head| {
             // A code behind its words: they begin with the paragraph.
             let paragraph = breaks.iter().rev().find(|at| **at < head.end).map_or(0, |at| at + 1);
-            if head.start == 0 { paragraph } else { head.start }
+            let closes = head.start > 0
+                && all.octet(head.start - 1).is_some_and(|(byte, _)| byte == b'(')
+                && all.slice(head.end..all.len()).iter().filter(|byte| byte.is_ascii_alphabetic()).count() < 12;
+            if head.start == 0 || closes { paragraph } else { head.start }
         });
         let mut said = Self::default();
         if let Some(head) = &head {

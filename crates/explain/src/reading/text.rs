@@ -99,10 +99,19 @@ pub(crate) fn read(all: &Text) -> Words {
     }
     found.delayed = DELAYED.is_match(text.slice(0..end.min(16 * 1024)));
     found.delivered = DELIVERED.is_match(text.slice(0..end.min(16 * 1024)));
-    if starts.is_empty() {
+    let alone = starts.is_empty();
+    if alone {
         starts.extend(inline);
     }
     found.told = blocks(text, &starts, end);
+    if let ([(_, _, behind)], [told]) = (starts.as_slice(), found.told.as_mut_slice())
+        && alone
+        && *behind > 0
+        && told.said.as_ref().is_none_or(|said| said.code.is_none() && said.enhanced.is_none())
+    {
+        // A sentence that names the recipient says something before the name too.
+        told.said = Some(Said::read(text, 0..end)).filter(|said| !said.is_empty());
+    }
     found
 }
 
@@ -190,6 +199,14 @@ fn complete(text: &Text, end: usize, told: &mut [Told]) {
                 None => {}
             }
         }
+        // What it found itself stands among them without a mark.
+        if bytes.first().is_some_and(|byte| matches!(byte, b'4' | b'5')) && let Some(range) = find::address(bytes) {
+            let said = Said::line(text, line.clone());
+            if said.code.is_some() {
+                of.entry(String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase())
+                    .or_insert(said);
+            }
+        }
         if bytes.starts_with(b">>> ") {
             let to = crate::reading::source::begins(bytes, ">>> RCPT");
             recipient = find::address(bytes)
@@ -201,7 +218,9 @@ fn complete(text: &Text, end: usize, told: &mut [Told]) {
         let (Some(address), Some(said)) = (&one.recipient, &one.said) else { continue };
         let own = of.get(&address.to_ascii_lowercase());
         let whole = own.into_iter().chain(&of_all).find(|whole| {
-            whole.code == said.code && whole.enhanced == said.enhanced && whole.words() > said.words()
+            whole.code == said.code
+                && said.enhanced.is_none_or(|code| whole.enhanced == Some(code))
+                && whole.words() > said.words()
         });
         if let Some(whole) = whole {
             one.said = Some(Said { host: said.host.clone().or_else(|| whole.host.clone()), ..whole.clone() });
