@@ -124,7 +124,8 @@ pub(crate) fn words_alone(masked: &[u8]) -> Vec<u8> {
 /// The domains that a part of a reply names, in lower case.
 pub(crate) fn domains(bytes: &[u8]) -> Vec<String> {
     let all = firsts(&DOMAIN, bytes).into_iter();
-    all.map(|range| String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase()).collect()
+    all.map(|range| String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase())
+        .collect()
 }
 
 fn fill(bytes: &mut [u8], range: Range<usize>) {

@@ -22,6 +22,7 @@ words!(SENDER, "sender");
 words!(COMPETE, "compete");
 words!(DOUBT, "doubt");
 words!(PASSING, "passing");
+words!(REFUSE, "refuse");
 
 /// What is known of one recipient.
 #[derive(Clone, Debug, Default)]
@@ -184,7 +185,9 @@ impl Judge {
             sender: sender.is_some(),
             sender_leads: sender
                 .is_some_and(|sender| found.as_ref().is_none_or(|found| sender.start <= found.range.start)),
-            competes: COMPETE.is_match(&rest) || DOUBT.is_match(&words),
+            competes: COMPETE.is_match(&rest)
+                || DOUBT.is_match(&words)
+                || (found.is_none() && REFUSE.is_match(&words)),
             passing: PASSING.is_match(&masked),
             causes: rules::generic_causes(&words),
             found,
@@ -329,7 +332,7 @@ enum Whom {
 fn whom(case: &Case, said: &Said) -> Whom {
     let Some(recipient) = case.recipient.as_deref() else { return Whom::Recipient };
     let moved = case.original.as_deref().is_some_and(|original| !original.eq_ignore_ascii_case(recipient));
-    if moved || crate::reading::source::begins(recipient.as_bytes(), "IMCEA") {
+    if moved || said.forwarded || crate::reading::source::begins(recipient.as_bytes(), "IMCEA") {
         return Whom::Forwarded;
     }
     let bytes = said.full.bytes();
@@ -362,7 +365,8 @@ impl Facts<'_> {
         if choice.cause != "dns" || choice.action != "fix-address" {
             return;
         }
-        let named = self.verdict.found.as_ref().map(|found| find::domains(self.said.full.slice(found.range.clone())));
+        let named =
+            self.verdict.found.as_ref().map(|found| find::domains(self.said.full.slice(found.range.clone())));
         let named = named.unwrap_or_default();
         let own = |name: &String| domain.is_none_or(|domain| name.eq_ignore_ascii_case(domain));
         if self.class() == Class::Transient {
@@ -385,7 +389,8 @@ impl Facts<'_> {
             // The registry calls X.2.2 transient, receivers send it as 552 (RFC 3463 §3.3, RFC 5248).
             Class::Permanent if choice.cause == "quota" && self.was_seen() => Tri::Ambiguous,
             Class::Permanent if choice.action == "see-cause" && choice.cause != "protocol" => Tri::Ambiguous,
-            Class::Permanent if later && self.was_seen() => Tri::Yes,
+            // 5yz, though it passes by itself; a standing does not.
+            Class::Permanent if later && self.was_seen() && choice.cause != "reputation" => Tri::Ambiguous,
             Class::Permanent => Tri::No,
             Class::Success | Class::None => match choice.action {
                 _ if later => Tri::Yes,
@@ -413,14 +418,18 @@ impl Facts<'_> {
     fn remove(&self, choice: &Choice) -> Tri {
         let doubtful = |yes: bool| if yes { Tri::Ambiguous } else { Tri::No };
         let mailbox = choice.cause.starts_with("mailbox-");
-        let of_sender = self.verdict.sender
+        // What the recipient's side, or a list of dead addresses, wants is about the recipient too.
+        let theirs =
+            matches!((choice.cause, choice.action), ("policy", "contact-recipient") | ("suppressed", _));
+        let of_sender = (self.verdict.sender && !theirs)
             || matches!(self.said.stage, Stage::Sender | Stage::Hello)
             || self.enhanced.is_some_and(|code| code.subject == 1 && matches!(code.detail, 7 | 8));
         if of_sender || self.outcome == Outcome::Delayed {
             return Tri::No;
         }
         let null_mx = choice.cause == "dns" && choice.action == "remove-address";
-        let no_domain = choice.cause == "dns" && choice.action == "fix-address" && choice.basis < Basis::Generic;
+        let no_domain =
+            choice.cause == "dns" && choice.action == "fix-address" && choice.basis < Basis::Generic;
         match self.class() {
             // Given up after days of it.
             Class::Transient if self.reported && self.outcome == Outcome::Failed => {
@@ -467,7 +476,9 @@ impl Facts<'_> {
     /// does not want the sender, or what was said of it stands elsewhere.
     fn leaves_open(&self, choice: &Choice) -> bool {
         match (choice.cause, choice.action) {
-            ("policy", "contact-recipient") | ("protocol", "see-cause") | ("dns", "contact-recipient") => true,
+            ("policy", "contact-recipient") | ("protocol", "see-cause") | ("dns", "contact-recipient") => {
+                true
+            }
             ("relay", _) => self.verdict.causes.iter().any(|cause| cause.starts_with("mailbox-")),
             ("receiver-misconfigured" | "system", "retry-later") => self.enhanced.is_some_and(says_gone),
             _ => false,

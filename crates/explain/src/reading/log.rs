@@ -25,10 +25,13 @@ pattern!(
 );
 pattern!(
     POSTFIX,
-    r"(?:^|[\s:])([0-9A-Za-z]{5,20}): to=<([^>]*)>(?:, orig_to=<[^>]*>)?, relay=([^,\[]+)(?:\[[^\]]*\])?[^,]*,.*?(?:dsn=([245]\.\d{1,3}\.\d{1,3}), )?status=([a-z]+)(?: \((.*)\)?$)?"
+    r"(?:^|[\s:])([0-9A-Za-z]{5,20}): to=<([^>]*)>(?:, orig_to=<([^>]*)>)?, relay=([^,\[]+)(?:\[[^\]]*\])?[^,]*,.*?(?:dsn=([245]\.\d{1,3}\.\d{1,3}), )?status=([a-z]+)(?: \((.*)\)?$)?"
 );
 pattern!(REJECT, r"([0-9A-Za-z]{5,20}): (?:milter-)?reject: (\S+) from [^:]*: (.*?)(?:; from=|$)");
-pattern!(EXPIRED, r"(?:^|[\s:])([0-9A-Za-z]{5,20}): from=<[^>]*>, (status=(?:force-)?expired, returned to sender)");
+pattern!(
+    EXPIRED,
+    r"(?:^|[\s:])([0-9A-Za-z]{5,20}): from=<[^>]*>, (status=(?:force-)?expired, returned to sender)"
+);
 pattern!(QMAIL, r"\bdelivery (\d+): (success|failure|deferral): (\S+)");
 pattern!(QMAIL_TO, r"\bstarting delivery (\d+): msg \d+ to (?:remote|local) (\S+)");
 pattern!(FOR_WHOM, r"; .*?\bto=<([^>]*)>");
@@ -128,18 +131,19 @@ fn said(text: &Text, range: Option<Range<usize>>) -> Option<Said> {
 
 fn postfix(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
     let found = groups(&POSTFIX, text, &line)?;
-    let status = lower(text.bytes(), group(&found, 5)?);
+    let status = lower(text.bytes(), group(&found, 6)?);
     let outcome = match status.as_str() {
         "sent" | "deliverable" => Outcome::Delivered,
         "deferred" => Outcome::Delayed,
         _ => Outcome::Failed,
     };
-    let relay = group(&found, 3).map(|range| lower(text.bytes(), range)).filter(|relay| relay.contains('.'));
+    let relay = group(&found, 4).map(|range| lower(text.bytes(), range)).filter(|relay| relay.contains('.'));
     let case = Case {
         outcome: Some(outcome),
-        status: group(&found, 4).and_then(|range| enhanced_code(text.slice(range))),
+        original: group(&found, 3).map(|range| text.string(range)),
+        status: group(&found, 5).and_then(|range| enhanced_code(text.slice(range))),
         remote: relay,
-        said: said(text, group(&found, 6).map(|range| without_parenthesis(text, range))),
+        said: said(text, group(&found, 7).map(|range| without_parenthesis(text, range))),
         ..Case::default()
     };
     book.add(Some(text.string(group(&found, 1)?)), &text.string(group(&found, 2)?), case);

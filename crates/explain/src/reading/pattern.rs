@@ -137,8 +137,19 @@ mod tests {
         let rules = facts::rules().iter().map(|rule| (rule.id, rule.pattern));
         let texts =
             signs::signs().iter().filter(|sign| sign.kind == "text").map(|sign| (sign.provider, sign.value));
-        let words = ["sender", "compete", "doubt", "passing", "delayed", "original", "quoted", "failed", "automatic"]
-            .map(|key| (key, signs::words(key).unwrap().pattern));
+        let words = [
+            "sender",
+            "compete",
+            "doubt",
+            "passing",
+            "delayed",
+            "original",
+            "quoted",
+            "failed",
+            "automatic",
+            "refuse",
+        ]
+        .map(|key| (key, signs::words(key).unwrap().pattern));
         for (name, pattern) in rules.chain(texts).chain(words) {
             assert!(Pattern::new(pattern).0.is_some(), "{name}: {pattern}");
             assert!(!Pattern::new(pattern).is_match(b""), "{name} matches nothing at all: {pattern}");

@@ -59,11 +59,15 @@ pub fn explain_text(input: &[u8]) -> Reading {
     } else if !filled.is_empty() {
         let failed = FAILED.is_match(text.slice(0..text.len().min(4096)));
         bounce::pasted(text, &mut reading);
-        let known = failed || reading.recipients.iter().any(|answer| {
-            answer.recipient.is_some()
-                || answer.rule.is_some()
-                || answer.reply.as_ref().is_some_and(|reply| reply.code.is_some() || reply.enhanced.is_some())
-        });
+        let known = failed
+            || reading.recipients.iter().any(|answer| {
+                answer.recipient.is_some()
+                    || answer.rule.is_some()
+                    || answer
+                        .reply
+                        .as_ref()
+                        .is_some_and(|reply| reply.code.is_some() || reply.enhanced.is_some())
+            });
         if !known {
             reading = Reading {
                 kind: Source::Unknown,

@@ -80,7 +80,8 @@ pub(crate) fn read(all: &Text) -> Words {
             continue;
         }
         if let Some((address, behind)) = start(head) {
-            within = !indented && head.get(behind..).is_some_and(|rest| rest.iter().any(u8::is_ascii_alphanumeric));
+            within = !indented
+                && head.get(behind..).is_some_and(|rest| rest.iter().any(u8::is_ascii_alphanumeric));
             if starts.len() >= MOST {
                 found.more = true;
                 end = line.start;
@@ -200,7 +201,9 @@ fn complete(text: &Text, end: usize, told: &mut [Told]) {
             }
         }
         // What it found itself stands among them without a mark.
-        if bytes.first().is_some_and(|byte| matches!(byte, b'4' | b'5')) && let Some(range) = find::address(bytes) {
+        if bytes.first().is_some_and(|byte| matches!(byte, b'4' | b'5'))
+            && let Some(range) = find::address(bytes)
+        {
             let said = Said::line(text, line.clone());
             if said.code.is_some() {
                 of.entry(String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase())
@@ -209,9 +212,9 @@ fn complete(text: &Text, end: usize, told: &mut [Told]) {
         }
         if bytes.starts_with(b">>> ") {
             let to = crate::reading::source::begins(bytes, ">>> RCPT");
-            recipient = find::address(bytes)
-                .filter(|_| to)
-                .map(|range| String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase());
+            recipient = find::address(bytes).filter(|_| to).map(|range| {
+                String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase()
+            });
         }
     }
     for one in told {
