@@ -56,6 +56,7 @@ pub(crate) struct Judge {
 
 /// What words alone say.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that the words say")]
 struct Verdict {
     found: Option<Match>,
     sender: bool,
@@ -476,9 +477,7 @@ impl Facts<'_> {
     /// does not want the sender, or what was said of it stands elsewhere.
     fn leaves_open(&self, choice: &Choice) -> bool {
         match (choice.cause, choice.action) {
-            ("policy", "contact-recipient") | ("protocol", "see-cause") | ("dns", "contact-recipient") => {
-                true
-            }
+            ("policy" | "dns", "contact-recipient") | ("protocol", "see-cause") => true,
             ("relay", _) => self.verdict.causes.iter().any(|cause| cause.starts_with("mailbox-")),
             ("receiver-misconfigured" | "system", "retry-later") => self.enhanced.is_some_and(says_gone),
             _ => false,

@@ -95,9 +95,9 @@ pub(crate) fn find(looked: Looked, who: &Who) -> Option<Match> {
         let late = all.iter().find(|one| one.rule.cause == "expired");
         late.is_none_or(|late| found.range.end <= late.range.start || late.range.end <= found.range.start)
     };
-    let decides = |found: &Match| found.rule.action != "see-text" && beyond(found);
-    let decided = all.iter().position(decides).unwrap_or(0);
-    all.into_iter().nth(decided)
+    let speaks = |found: &Match| found.rule.action != "see-text" && beyond(found);
+    let place = all.iter().position(speaks).unwrap_or(0);
+    all.into_iter().nth(place)
 }
 
 /// The first rule of each level, the most trusted level first.

@@ -17,6 +17,9 @@ pub(crate) const MOST: usize = 10_000;
 /// The longest part of a line that marks are looked for in.
 const LINE: usize = 512;
 
+/// Octets of replies that are taken from the dialogue below their list.
+const COMPLETED: usize = 512 * 1024;
+
 /// What a text says about one recipient, or about nobody in particular.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
@@ -217,17 +220,22 @@ fn complete(text: &Text, end: usize, told: &mut [Told]) {
             });
         }
     }
+    let of_all: Vec<(usize, Said)> = of_all.into_iter().map(|said| (said.words(), said)).collect();
+    let mut left = COMPLETED;
     for one in told {
         let (Some(address), Some(said)) = (&one.recipient, &one.said) else { continue };
-        let own = of.get(&address.to_ascii_lowercase());
-        let whole = own.into_iter().chain(&of_all).find(|whole| {
-            whole.code == said.code
+        let have = said.words();
+        let own = of.get(&address.to_ascii_lowercase()).map(|whole| (whole.words(), whole));
+        let all = of_all.iter().map(|(words, whole)| (*words, whole));
+        let whole = own.into_iter().chain(all).find(|(words, whole)| {
+            *words > have
+                && whole.code == said.code
                 && said.enhanced.is_none_or(|code| whole.enhanced == Some(code))
-                && whole.words() > said.words()
         });
-        if let Some(whole) = whole {
-            one.said = Some(Said { host: said.host.clone().or_else(|| whole.host.clone()), ..whole.clone() });
-        }
+        let Some((_, whole)) = whole else { continue };
+        let Some(rest) = left.checked_sub(whole.full.len()) else { return };
+        left = rest;
+        one.said = Some(Said { host: said.host.clone().or_else(|| whole.host.clone()), ..whole.clone() });
     }
 }
 
