@@ -1,6 +1,13 @@
 //! What keeps an address on a list although words of an unknown mailbox stand in the text, and what
 //! takes it off.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "test"
+)]
 
 use postroad_explain::answer::{Answer, Outcome, Tri};
 use postroad_explain::explain_text;
