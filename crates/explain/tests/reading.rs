@@ -99,13 +99,13 @@ fn single_replies_get_their_five_answers() {
         // The sender was refused.
         (
             "550 5.1.0 <a@us.example>: Sender address rejected: User unknown in relay recipient table",
-            "mailbox-unknown",
+            "policy",
             No,
             No,
         ),
         ("550 5.1.8 sender domain not found", "dns", No, No),
-        ("550 Sender verify failed", "dns", No, No),
-        ("550 5.1.7 unknown user <a@us.example> in return path", "mailbox-unknown", No, No),
+        ("550 Sender verify failed", "policy", No, No),
+        ("550 5.1.7 unknown user <a@us.example> in return path", "policy", No, No),
         // A rule that leaves it to the text gives way to words that do not.
         (
             "550 Invalid Recipient - https://community.mimecast.com/docs/DOC-1369#550",
@@ -115,7 +115,7 @@ fn single_replies_get_their_five_answers() {
         ),
         ("554 5.2.2 mailbox full; STOREDRV.Deliver.Exception", "quota", Ambiguous, No),
         ("501 5.1.3 Bad recipient address syntax", "mailbox-unknown", No, Ambiguous),
-        ("550 5.7.133 words that nobody knows", "policy", No, No),
+        ("550 5.7.133 words that nobody knows", "policy", No, Ambiguous),
         ("550 Domain x.org does not accept mail (nullMX)", "dns", No, Yes),
         ("550 5.1.2 Host unknown", "dns", No, Ambiguous),
         // Others.
@@ -341,7 +341,7 @@ fn every_servers_own_words_are_read() {
         ),
         (
             "This message was created automatically by mail delivery software.\n\nA message that you sent could not be delivered to one or more of its\nrecipients. This is a permanent error. The following address(es) failed:\n\n  bob@x.org\n    host mx.x.org [192.0.2.9]\n    SMTP error from remote mail server after RCPT TO:<bob@x.org>:\n    550 5.7.1 Spam message rejected\n  carol@y.org\n    Unrouteable address\n\n------ This is a copy of the message, including all the headers. ------\n\nSubject: user unknown\n",
-            vec![("bob@x.org", "content", Tri::No), ("carol@y.org", "mailbox-unknown", Tri::Yes)],
+            vec![("bob@x.org", "content", Tri::No), ("carol@y.org", "routing", Tri::Ambiguous)],
         ),
         (
             "The original message was received at Thu, 1 Jan 2026 10:00:00 GMT\nfrom localhost [127.0.0.1]\n\n   ----- The following addresses had permanent fatal errors -----\n<bob@x.org>\n    (reason: 550 5.1.1 <bob@x.org>... User unknown)\n\n   ----- Transcript of session follows -----\n... while talking to mx.x.org.:\n>>> DATA\n<<< 550 5.1.1 <bob@x.org>... User unknown\n550 5.1.1 <bob@x.org>... User unknown\n<<< 503 5.0.0 Need RCPT (recipient)\n",

@@ -35,7 +35,8 @@ pub(crate) fn pasted(text: Text, reading: &mut Reading) {
     if report.is_some() {
         reading.kind = Source::Dsn;
     }
-    notified(Notification { report, text, ..Notification::default() }, reading, &mut judge);
+    let automatic = dsn::is_automatic(&text);
+    notified(Notification { report, text, automatic, ..Notification::default() }, reading, &mut judge);
     rest(reading, &judge);
 }
 
@@ -98,7 +99,7 @@ fn notified(found: Notification, reading: &mut Reading, judge: &mut Judge) {
     }
     match found.report {
         Some(report) if !report.recipients.is_empty() => reported(report, &words, reading, judge),
-        _ => told(words, found.failed, reading, judge),
+        _ => told(words, found.failed, found.automatic, reading, judge),
     }
 }
 
@@ -123,6 +124,8 @@ fn reported(report: Report, words: &Words, reading: &mut Reading, judge: &mut Ju
             message: report.queue_id.clone(),
             outcome: recipient.action,
             status: recipient.status,
+            status_at: recipient.status_at,
+            original: recipient.original,
             remote: recipient.remote,
             reporting: report.reporting.clone(),
             said,
@@ -131,8 +134,11 @@ fn reported(report: Report, words: &Words, reading: &mut Reading, judge: &mut Ju
     }
 }
 
-fn told(words: Words, failed: Vec<String>, reading: &mut Reading, judge: &mut Judge) {
-    let outcome = if words.delivered && !words.delayed {
+fn told(words: Words, failed: Vec<String>, automatic: bool, reading: &mut Reading, judge: &mut Judge) {
+    let coded = |said: &Said| said.code.is_some() || said.enhanced.is_some();
+    // Whoever is away has got the mail.
+    let away = automatic && !words.told.iter().any(|told| told.said.as_ref().is_some_and(coded));
+    let outcome = if (words.delivered || away) && !words.delayed {
         Some(Outcome::Delivered)
     } else if words.delayed {
         Some(Outcome::Delayed)

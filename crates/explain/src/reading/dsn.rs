@@ -1,8 +1,9 @@
 //! Notifications: the part for machines (RFC 3464 §2.1), and which parts of a message are the
 //! notification and which the mail it is about.
 
-use crate::answer::{EnhancedCode, Outcome};
+use crate::answer::{EnhancedCode, Evidence, Outcome};
 use crate::reading::mime::{self, Field, Message};
+use crate::reading::pattern::words;
 use crate::reading::said::{Said, enhanced_code, lower};
 use crate::reading::source::Text;
 use std::ops::Range;
@@ -13,6 +14,9 @@ pub(crate) struct Recipient {
     pub(crate) address: Option<String>,
     pub(crate) action: Option<Outcome>,
     pub(crate) status: Option<EnhancedCode>,
+    pub(crate) status_at: Option<Evidence>,
+    /// Where it differs from the address (RFC 3464 §2.3.1).
+    pub(crate) original: Option<String>,
     pub(crate) remote: Option<String>,
     pub(crate) diagnostic: Option<Said>,
 }
@@ -35,7 +39,11 @@ pub(crate) struct Notification {
     pub(crate) failed: Vec<String>,
     /// Whether the mail it is about was left out.
     pub(crate) left_out: bool,
+    /// Its subject is that of an answer by a machine, as of somebody who is away.
+    pub(crate) automatic: bool,
 }
+
+words!(AUTOMATIC, "automatic");
 
 /// Takes a message apart: the outermost report speaks, the mail below it does not.
 pub(crate) fn read(message: &Message) -> Notification {
@@ -70,6 +78,8 @@ pub(crate) fn read(message: &Message) -> Notification {
         found.text = mime::without_tags(&page.body);
     }
     for field in &message.fields {
+        let named = [field.name.as_bytes(), b": ", field.value.bytes()].concat();
+        found.automatic |= AUTOMATIC.is_match(&named);
         if field.name == "x-failed-recipients" {
             let list = field.value.string(0..field.value.len());
             found
@@ -78,6 +88,11 @@ pub(crate) fn read(message: &Message) -> Notification {
         }
     }
     found
+}
+
+/// Whether a text has the subject of an answer by a machine.
+pub(crate) fn is_automatic(text: &Text) -> bool {
+    AUTOMATIC.is_match(text.slice(0..text.len().min(4096)))
 }
 
 /// Whether fields of the part for machines stand in a text.
@@ -134,13 +149,16 @@ fn recipient(fields: &[Field]) -> Recipient {
         let value = &field.value;
         match field.name.as_str() {
             "final-recipient" => found.address = address(value).or(found.address),
-            "original-recipient" | "x-actual-recipient" if found.address.is_none() => {
-                found.address = address(value);
-            }
+            "original-recipient" => found.original = address(value),
+            "x-actual-recipient" if found.address.is_none() => found.address = address(value),
             "action" => found.action = outcome(value),
             "status" => {
                 let word = value.bytes().split(|byte| byte.is_ascii_whitespace() || *byte == b'(').next();
                 found.status = word.and_then(enhanced_code);
+                found.status_at = found.status.map(|code| Evidence {
+                    range: value.origin(&(0..code.to_string().len().min(value.len()))),
+                    text: code.to_string(),
+                });
             }
             "remote-mta" => found.remote = name(value),
             "diagnostic-code" => found.diagnostic = Some(Said::read(value, after_type(value))),
@@ -148,6 +166,7 @@ fn recipient(fields: &[Field]) -> Recipient {
             _ => {}
         }
     }
+    found.address = found.address.or_else(|| found.original.clone());
     if found.diagnostic.as_ref().is_none_or(|said| said.words() < 4)
         && let Some(more) = supplementary.filter(|said| said.words() >= 4)
     {

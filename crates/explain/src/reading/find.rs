@@ -102,6 +102,32 @@ pub(crate) fn masked(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     (domains, nothing)
 }
 
+/// The words alone, at the same places: links say nothing, and the dots of names and numbers end no
+/// sentence.
+pub(crate) fn words_alone(masked: &[u8]) -> Vec<u8> {
+    let mut words = masked.to_vec();
+    for range in URL.find_all(masked, 256) {
+        fill(&mut words, range);
+    }
+    for index in 1..words.len() {
+        let inside = matches!(
+            words.get(index - 1..index + 2),
+            Some([before, b'.', after]) if before.is_ascii_alphanumeric() && after.is_ascii_alphanumeric()
+        );
+        if inside && let Some(byte) = words.get_mut(index) {
+            *byte = b'_';
+        }
+    }
+    words
+}
+
+/// The domains that a part of a reply names, in lower case.
+pub(crate) fn domains(bytes: &[u8]) -> Vec<String> {
+    let all = firsts(&DOMAIN, bytes).into_iter();
+    all.map(|range| String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase())
+        .collect()
+}
+
 fn fill(bytes: &mut [u8], range: Range<usize>) {
     for byte in bytes.get_mut(range).unwrap_or_default() {
         *byte = b'x';

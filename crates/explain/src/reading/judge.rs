@@ -20,6 +20,9 @@ const KEPT: usize = 4096;
 
 words!(SENDER, "sender");
 words!(COMPETE, "compete");
+words!(DOUBT, "doubt");
+words!(PASSING, "passing");
+words!(REFUSE, "refuse");
 
 /// What is known of one recipient.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +33,10 @@ pub(crate) struct Case {
     pub(crate) outcome: Option<Outcome>,
     /// The status it gives (RFC 3464 §2.3.4), which may be its own.
     pub(crate) status: Option<EnhancedCode>,
+    /// Where it gives it.
+    pub(crate) status_at: Option<Evidence>,
+    /// The address that the mail was sent to, where the report names another one (RFC 3464 §2.3.1).
+    pub(crate) original: Option<String>,
     /// The server that answered, if that is told beside the reply.
     pub(crate) remote: Option<String>,
     /// The server that tells.
@@ -49,10 +56,15 @@ pub(crate) struct Judge {
 
 /// What words alone say.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that the words say")]
 struct Verdict {
     found: Option<Match>,
     sender: bool,
+    /// The words about the sender stand before those that decided.
+    sender_leads: bool,
+    /// Words of another cause stand by, or words that doubt.
     competes: bool,
+    passing: bool,
     causes: Vec<&'static str>,
 }
 
@@ -85,9 +97,27 @@ impl Judge {
             case.recipient.as_deref().and_then(|address| address.rsplit_once('@')).map(|(_, domain)| domain);
         let who = rules::who(&hosts, said.full.bytes(), domain);
         let verdict = self.verdict(&said, &who);
-        let choice = choose(&said, enhanced, &verdict, &who, outcome);
-        let facts = Facts { said: &said, enhanced, outcome, verdict: &verdict, who: &who };
-        let remove = facts.remove(&choice);
+        let mut choice = choose(&said, enhanced, &verdict, &who, outcome);
+        let facts = Facts {
+            said: &said,
+            enhanced,
+            outcome,
+            reported: case.outcome.is_some() && case.status.is_some(),
+            verdict: &verdict,
+            who: &who,
+            whom: whom(&case, &said),
+        };
+        facts.mend(&mut choice, domain);
+        // Where a code decided against the words, the words are no evidence.
+        let decided = verdict.found.as_ref().filter(|found| found.basis == choice.basis);
+        let mut evidence = evidence(&said, decided);
+        if said.enhanced.is_none() {
+            evidence.extend(case.status_at.clone());
+        }
+        let mut remove = facts.remove(&choice);
+        if remove == Tri::Yes && evidence.is_empty() {
+            remove = Tri::Ambiguous;
+        }
         let retry = facts.retry(&choice);
         let confidence = facts.confidence(&choice);
         let mut action = choice.action;
@@ -104,13 +134,10 @@ impl Judge {
             readings = facts.readings(choice.cause);
         }
         let found = find::values(&said.full);
-        // Where a code decided against the words, the words are no evidence.
-        let decided = verdict.found.as_ref().filter(|found| found.basis == choice.basis);
-        let evidence = evidence(&said, decided);
         let rule = decided.map(|found| found.rule.id);
         let provider = provider(&verdict, &who);
         Answer {
-            whose: whose(choice.cause, action, verdict.sender),
+            whose: whose(choice.cause, action, facts.class()),
             slow: is_slow(choice.cause, action),
             record: record(action, &found, case.recipient.as_deref()),
             recipient: case.recipient,
@@ -133,6 +160,7 @@ impl Judge {
 
     fn verdict(&mut self, said: &Said, who: &Who) -> Verdict {
         let bytes = said.full.bytes();
+        // The status of a report is not among the words, and does not change which of them decide.
         let key = (bytes.to_vec(), who.providers.clone());
         if let Some(known) = self.known.get(&key) {
             return known.clone();
@@ -143,17 +171,26 @@ impl Judge {
         }
         self.compared += bytes.len() + 64;
         let (domains, masked) = find::masked(bytes);
-        let found = rules::find(&domains, &masked, who);
+        let words = find::words_alone(&masked);
+        let looked =
+            rules::Looked { text: &domains, masked: &masked, words: &words, enhanced: said.enhanced };
+        let found = rules::find(looked, who);
         let mut rest = masked.clone();
         if let Some(found) = &found {
             for byte in rest.get_mut(found.range.clone()).unwrap_or_default() {
                 *byte = b'x';
             }
         }
+        let sender = SENDER.find(&masked);
         let verdict = Verdict {
-            sender: SENDER.is_match(&masked),
-            competes: COMPETE.is_match(&rest),
-            causes: rules::generic_causes(&masked),
+            sender: sender.is_some(),
+            sender_leads: sender
+                .is_some_and(|sender| found.as_ref().is_none_or(|found| sender.start <= found.range.start)),
+            competes: COMPETE.is_match(&rest)
+                || DOUBT.is_match(&words)
+                || (found.is_none() && REFUSE.is_match(&words)),
+            passing: PASSING.is_match(&masked),
+            causes: rules::generic_causes(&words),
             found,
         };
         if self.known.len() < KEPT {
@@ -209,13 +246,23 @@ fn choose(
         let coded = by_code.filter(|(row, basis)| {
             let decides = row.readings == "-" && !matches!(row.action, "by-class" | "see-text");
             let own = *basis != Basis::Registry && found.basis >= Basis::OtherProvider;
-            decides && (own || (open && found.basis == Basis::Generic))
+            // A code that names one matter of security is not about a mailbox, whatever words stand by.
+            let secure = row.code.starts_with("X.7.")
+                && found.rule.cause.starts_with("mailbox-")
+                && !row.cause.starts_with("mailbox-");
+            decides && (own || ((open || secure) && found.basis == Basis::Generic))
         });
         if let Some((row, basis)) = coded {
             return Choice { cause: row.cause, action: row.action, basis, readings: Vec::new() };
         }
+        // "No longer in use" beside 5.1.1: the code says which of the two it is.
+        let unknown = found.basis == Basis::Generic
+            && found.rule.cause == "mailbox-disabled"
+            && found.rule.action == "remove-address"
+            && enhanced.is_some_and(|code| (code.subject, code.detail) == (1, 1));
+        let cause = if unknown { "mailbox-unknown" } else { found.rule.cause };
         let readings = if is_undecided(found) { readings_of(by_code, found.rule.cause) } else { Vec::new() };
-        return Choice { cause: found.rule.cause, action: found.rule.action, basis: found.basis, readings };
+        return Choice { cause, action: found.rule.action, basis: found.basis, readings };
     }
     let coded = by_code.filter(|(row, _)| row.cause != "unknown").or(by_basic).or(by_code);
     let Some((row, basis)) = coded else {
@@ -264,13 +311,71 @@ struct Facts<'a> {
     said: &'a Said,
     enhanced: Option<EnhancedCode>,
     outcome: Outcome,
+    /// A report for machines says the outcome.
+    reported: bool,
     verdict: &'a Verdict,
     who: &'a Who,
+    whom: Whom,
+}
+
+/// Whether the reply is about the address that the mail was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whom {
+    /// As far as the text tells.
+    Recipient,
+    /// It begins with another address: the sender's, or one that the mail was forwarded to.
+    Another,
+    /// The report says that the mail was forwarded, or the address is one inside Exchange
+    /// (`IMCEAEX-…`), behind which the real one may live.
+    Forwarded,
+}
+
+fn whom(case: &Case, said: &Said) -> Whom {
+    let Some(recipient) = case.recipient.as_deref() else { return Whom::Recipient };
+    let moved = case.original.as_deref().is_some_and(|original| !original.eq_ignore_ascii_case(recipient));
+    if moved || said.forwarded || crate::reading::source::begins(recipient.as_bytes(), "IMCEA") {
+        return Whom::Forwarded;
+    }
+    let bytes = said.full.bytes();
+    let Some(range) = find::address(bytes) else { return Whom::Recipient };
+    let leads = !bytes.get(..range.start).unwrap_or_default().iter().any(u8::is_ascii_alphabetic);
+    let named = said.full.string(range);
+    // Servers rewrite domains and cut tags; the rest is the mailbox.
+    let local = |address: &str| {
+        let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
+        local.split('+').next().unwrap_or_default().to_ascii_lowercase()
+    };
+    if leads && local(&named) != local(recipient) { Whom::Another } else { Whom::Recipient }
 }
 
 impl Facts<'_> {
     fn class(&self) -> Class {
         class(self.said.code, self.enhanced)
+    }
+
+    /// What the words alone cannot tell: whose address, whose domain was refused.
+    fn mend(&self, choice: &mut Choice, domain: Option<&str>) {
+        let mailbox = choice.cause.starts_with("mailbox-");
+        let unknown = choice.cause == "unknown" && self.class() == Class::Permanent;
+        if self.verdict.sender_leads && (mailbox || unknown) {
+            // Only the server that holds the sender's mailbox knows that it is closed.
+            choice.cause = if choice.cause == "mailbox-disabled" { "submission-policy" } else { "policy" };
+            choice.action = "contact-admin";
+            choice.readings.clear();
+        }
+        if choice.cause != "dns" || choice.action != "fix-address" {
+            return;
+        }
+        let named =
+            self.verdict.found.as_ref().map(|found| find::domains(self.said.full.slice(found.range.clone())));
+        let named = named.unwrap_or_default();
+        let own = |name: &String| domain.is_none_or(|domain| name.eq_ignore_ascii_case(domain));
+        if self.class() == Class::Transient {
+            choice.action = "retry-later";
+        } else if !named.is_empty() && !named.iter().any(own) {
+            // The domain is there; a host that it names is not.
+            choice.action = "contact-recipient";
+        }
     }
 
     fn retry(&self, choice: &Choice) -> Tri {
@@ -284,8 +389,9 @@ impl Facts<'_> {
             Class::Clash => Tri::Ambiguous,
             // The registry calls X.2.2 transient, receivers send it as 552 (RFC 3463 §3.3, RFC 5248).
             Class::Permanent if choice.cause == "quota" && self.was_seen() => Tri::Ambiguous,
-            Class::Permanent if choice.action == "see-cause" => Tri::Ambiguous,
-            Class::Permanent if later && self.was_seen() => Tri::Yes,
+            Class::Permanent if choice.action == "see-cause" && choice.cause != "protocol" => Tri::Ambiguous,
+            // 5yz, though it passes by itself; a standing does not.
+            Class::Permanent if later && self.was_seen() && choice.cause != "reputation" => Tri::Ambiguous,
             Class::Permanent => Tri::No,
             Class::Success | Class::None => match choice.action {
                 _ if later => Tri::Yes,
@@ -313,40 +419,69 @@ impl Facts<'_> {
     fn remove(&self, choice: &Choice) -> Tri {
         let doubtful = |yes: bool| if yes { Tri::Ambiguous } else { Tri::No };
         let mailbox = choice.cause.starts_with("mailbox-");
-        let of_sender = self.verdict.sender
+        // What the recipient's side, or a list of dead addresses, wants is about the recipient too.
+        let theirs =
+            matches!((choice.cause, choice.action), ("policy", "contact-recipient") | ("suppressed", _));
+        let of_sender = (self.verdict.sender && !theirs)
             || matches!(self.said.stage, Stage::Sender | Stage::Hello)
             || self.enhanced.is_some_and(|code| code.subject == 1 && matches!(code.detail, 7 | 8));
         if of_sender || self.outcome == Outcome::Delayed {
             return Tri::No;
         }
         let null_mx = choice.cause == "dns" && choice.action == "remove-address";
+        let no_domain =
+            choice.cause == "dns" && choice.action == "fix-address" && choice.basis < Basis::Generic;
         match self.class() {
+            // Given up after days of it.
+            Class::Transient if self.reported && self.outcome == Outcome::Failed => {
+                return doubtful(mailbox || choice.cause == "dns");
+            }
             Class::Transient => return Tri::No,
             Class::Clash => return doubtful(mailbox),
             Class::Permanent | Class::Success | Class::None => {}
         }
+        if choice.cause == "mailbox-disabled" && self.verdict.passing {
+            return Tri::No;
+        }
         let permanent = self.class() == Class::Permanent || self.outcome == Outcome::Failed;
+        if self.leaves_open(choice) {
+            return doubtful(self.whom != Whom::Another);
+        }
         if choice.basis > Basis::Generic {
             return self.remove_by_code(choice, permanent);
         }
-        if !mailbox && !null_mx {
+        if !mailbox && !null_mx && !no_domain {
             // A few words of refusal beside 5.7.0 or 5.7.1 leave everything open.
             let open = choice.action == "see-text"
                 && choice.basis == Basis::Generic
                 && self.said.words() < 40
+                && self.whom != Whom::Another
                 && self.enhanced.is_some_and(|code| code.subject == 7 && code.detail <= 1);
             return doubtful(open || matches!(choice.action, "remove-address" | "fix-address"));
         }
         if choice.action == "fix-message" {
             return Tri::No;
         }
-        let clear = choice.action == "remove-address"
+        let clear = (choice.action == "remove-address" || no_domain)
             && permanent
+            && self.whom == Whom::Recipient
+            && !(no_domain && self.verdict.passing)
             && choice.readings.is_empty()
-            && !self.verdict.competes
-            && !self.codes_object()
+            && (no_domain || !self.verdict.competes)
+            && (no_domain || !self.codes_object())
             && self.is_backed(choice);
         if clear { Tri::Yes } else { Tri::Ambiguous }
+    }
+
+    /// Refusals that are about this recipient without saying whether there is one: its owner or operator
+    /// does not want the sender, or what was said of it stands elsewhere.
+    fn leaves_open(&self, choice: &Choice) -> bool {
+        match (choice.cause, choice.action) {
+            ("policy" | "dns", "contact-recipient") | ("protocol", "see-cause") => true,
+            ("relay", _) => self.verdict.causes.iter().any(|cause| cause.starts_with("mailbox-")),
+            ("receiver-misconfigured" | "system", "retry-later") => self.enhanced.is_some_and(says_gone),
+            _ => false,
+        }
     }
 
     /// A code of policy, or of storage, beside words of an unknown mailbox: one of the two is wrong,
@@ -390,6 +525,7 @@ impl Facts<'_> {
             let clear = basic
                 && permanent
                 && agrees
+                && self.whom == Whom::Recipient
                 && !vendor
                 && !self.verdict.competes
                 && !rules::reuses(self.who, code);
@@ -502,10 +638,13 @@ fn evidence(said: &Said, decided: Option<&Match>) -> Vec<Evidence> {
     all
 }
 
-fn whose(cause: &str, action: &str, sender: bool) -> Vec<Party> {
+fn whose(cause: &str, action: &str, class: Class) -> Vec<Party> {
     let own = signs::actions().iter().find(|row| row.key == action).map_or("-", |row| row.whose);
     let list = match own {
-        _ if sender && cause.starts_with("mailbox-") => "sender",
+        // A server that knows nobody for a while is itself unsure.
+        _ if class == Class::Transient && cause == "mailbox-unknown" => "receiver,address",
+        "-" if cause == "dns" && action == "retry-later" => "network,sender",
+        "-" if matches!(cause, "dns" | "content") && action == "contact-recipient" => "receiver",
         "-" => signs::causes().iter().find(|row| row.key == cause).map_or("-", |row| row.whose),
         own => own,
     };

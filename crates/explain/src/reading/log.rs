@@ -10,7 +10,7 @@ use crate::reading::pattern::{Pattern, pattern};
 use crate::reading::said::{Said, Stage, enhanced_code, lower};
 use crate::reading::source::Text;
 use crate::reading::text::MOST;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// The longest part of a line that is looked at.
@@ -21,13 +21,19 @@ const PER_LINE: usize = 64;
 
 pattern!(
     LOG,
-    r"\bstatus=(sent|deferred|bounced|expired|undeliverable|deliverable|softbounce)\b|\bstat=|\bdsn=\d\.|NOQUEUE: |milter-reject:|(^|\s)(\*\*|==|=>|->|>>) \S+@\S+.*|\bresult=.(ok|tempfail|permfail|loop)|\bLED=|\bsmtpstatus=\d|\bmta (delivery|evpid)|recipient=\S+@\S+ .*agent="
+    r"\bstatus=(sent|deferred|bounced|expired|undeliverable|deliverable|softbounce)\b|\bstat=|\bdsn=\d\.|NOQUEUE: |milter-reject:|(^|\s)(\*\*|==|=>|->|>>) \S+@\S+.*|\bresult=.(ok|tempfail|permfail|loop)|\bLED=|\bsmtpstatus=\d|\bmta (delivery|evpid)|recipient=\S+@\S+ .*agent=|\bdelivery \d+: (success|failure|deferral): |\bstarting delivery \d+: msg "
 );
 pattern!(
     POSTFIX,
-    r"(?:^|[\s:])([0-9A-Za-z]{5,20}): to=<([^>]*)>(?:, orig_to=<[^>]*>)?, relay=([^,\[]+)(?:\[[^\]]*\])?[^,]*,.*?(?:dsn=([245]\.\d{1,3}\.\d{1,3}), )?status=([a-z]+)(?: \((.*)\)?$)?"
+    r"(?:^|[\s:])([0-9A-Za-z]{5,20}): to=<([^>]*)>(?:, orig_to=<([^>]*)>)?, relay=([^,\[]+)(?:\[[^\]]*\])?[^,]*,.*?(?:dsn=([245]\.\d{1,3}\.\d{1,3}), )?status=([a-z]+)(?: \((.*)\)?$)?"
 );
 pattern!(REJECT, r"([0-9A-Za-z]{5,20}): (?:milter-)?reject: (\S+) from [^:]*: (.*?)(?:; from=|$)");
+pattern!(
+    EXPIRED,
+    r"(?:^|[\s:])([0-9A-Za-z]{5,20}): from=<[^>]*>, (status=(?:force-)?expired, returned to sender)"
+);
+pattern!(QMAIL, r"\bdelivery (\d+): (success|failure|deferral): (\S+)");
+pattern!(QMAIL_TO, r"\bstarting delivery (\d+): msg \d+ to (?:remote|local) (\S+)");
 pattern!(FOR_WHOM, r"; .*?\bto=<([^>]*)>");
 pattern!(
     EXIM,
@@ -67,7 +73,8 @@ pub(crate) fn read(text: &Text) -> (Vec<Case>, bool) {
         if !is_log(text.slice(line.clone())) {
             continue;
         }
-        let readers: [Reader; 8] = [exchange, postfix, reject, exim, sendmail, opensmtpd, msmtp, ours];
+        let readers: [Reader; 10] =
+            [exchange, postfix, expired, reject, exim, sendmail, opensmtpd, msmtp, qmail, ours];
         for reader in readers {
             if reader(text, line.clone(), &mut book).is_some() {
                 break;
@@ -85,6 +92,10 @@ type Reader = fn(&Text, Range<usize>, &mut Book) -> Option<()>;
 struct Book {
     cases: Vec<Case>,
     places: BTreeMap<(Option<String>, String), usize>,
+    /// Messages that were given up, each looked for once.
+    expired: BTreeSet<Option<String>>,
+    /// Recipients of the deliveries that qmail numbers.
+    numbered: BTreeMap<String, String>,
     more: bool,
 }
 
@@ -120,21 +131,82 @@ fn said(text: &Text, range: Option<Range<usize>>) -> Option<Said> {
 
 fn postfix(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
     let found = groups(&POSTFIX, text, &line)?;
-    let status = lower(text.bytes(), group(&found, 5)?);
+    let status = lower(text.bytes(), group(&found, 6)?);
     let outcome = match status.as_str() {
         "sent" | "deliverable" => Outcome::Delivered,
         "deferred" => Outcome::Delayed,
         _ => Outcome::Failed,
     };
-    let relay = group(&found, 3).map(|range| lower(text.bytes(), range)).filter(|relay| relay.contains('.'));
+    let relay = group(&found, 4).map(|range| lower(text.bytes(), range)).filter(|relay| relay.contains('.'));
     let case = Case {
         outcome: Some(outcome),
-        status: group(&found, 4).and_then(|range| enhanced_code(text.slice(range))),
+        original: group(&found, 3).map(|range| text.string(range)),
+        status: group(&found, 5).and_then(|range| enhanced_code(text.slice(range))),
         remote: relay,
-        said: said(text, group(&found, 6).map(|range| without_parenthesis(text, range))),
+        said: said(text, group(&found, 7).map(|range| without_parenthesis(text, range))),
         ..Case::default()
     };
     book.add(Some(text.string(group(&found, 1)?)), &text.string(group(&found, 2)?), case);
+    Some(())
+}
+
+/// Postfix gives up: what was said last stands in earlier lines, if at all.
+fn expired(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&EXPIRED, text, &line)?;
+    let id = Some(text.string(group(&found, 1)?));
+    if !book.expired.insert(id.clone()) {
+        return Some(());
+    }
+    let of_message = (id.clone(), String::new())..;
+    let places: Vec<usize> =
+        book.places.range(of_message).take_while(|((of, _), _)| *of == id).map(|(_, place)| *place).collect();
+    let mut open = 0;
+    for place in places {
+        if let Some(case) = book.cases.get_mut(place).filter(|case| case.outcome == Some(Outcome::Delayed)) {
+            case.outcome = Some(Outcome::Failed);
+            open += 1;
+        }
+    }
+    if open == 0 {
+        let said = said(text, group(&found, 2));
+        book.add(id, "", Case { outcome: Some(Outcome::Failed), said, ..Case::default() });
+    }
+    Some(())
+}
+
+/// qmail-send writes white space as `_`, and the ends of lines as `/`.
+fn qmail(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    if let Some(found) = groups(&QMAIL_TO, text, &line) {
+        if book.numbered.len() < MOST {
+            book.numbered.insert(text.string(group(&found, 1)?), text.string(group(&found, 2)?));
+        }
+        return Some(());
+    }
+    let found = groups(&QMAIL, text, &line)?;
+    let outcome = match text.string(group(&found, 2)?).as_str() {
+        "success" => Outcome::Delivered,
+        "deferral" => Outcome::Delayed,
+        _ => Outcome::Failed,
+    };
+    let mut plain = Text::default();
+    let words = group(&found, 3)?;
+    for index in words.clone() {
+        let (byte, at) = text.octet(index)?;
+        let ends = text.octet(index + 1).is_none_or(|(next, _)| !next.is_ascii_lowercase() && next != b'/');
+        plain.push(
+            match byte {
+                b'_' => b' ',
+                b'/' if ends => b'\n',
+                _ => byte,
+            },
+            at,
+        );
+    }
+    let said = said(&plain, Some(0..plain.len()));
+    let to = book.numbered.remove(&text.string(group(&found, 1)?));
+    let named = said.as_ref().and_then(|said| Some(said.full.string(find::address(said.full.bytes())?)));
+    let to = to.or(named).unwrap_or_default();
+    book.add(None, &to, Case { outcome: Some(outcome), said, ..Case::default() });
     Some(())
 }
 

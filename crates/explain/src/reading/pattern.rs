@@ -137,8 +137,19 @@ mod tests {
         let rules = facts::rules().iter().map(|rule| (rule.id, rule.pattern));
         let texts =
             signs::signs().iter().filter(|sign| sign.kind == "text").map(|sign| (sign.provider, sign.value));
-        let words = ["sender", "compete", "delayed", "original", "quoted"]
-            .map(|key| (key, signs::words(key).unwrap().pattern));
+        let words = [
+            "sender",
+            "compete",
+            "doubt",
+            "passing",
+            "delayed",
+            "original",
+            "quoted",
+            "failed",
+            "automatic",
+            "refuse",
+        ]
+        .map(|key| (key, signs::words(key).unwrap().pattern));
         for (name, pattern) in rules.chain(texts).chain(words) {
             assert!(Pattern::new(pattern).0.is_some(), "{name}: {pattern}");
             assert!(!Pattern::new(pattern).is_match(b""), "{name} matches nothing at all: {pattern}");
@@ -180,7 +191,7 @@ mod tests {
     /// Twice the input is at most twice the work, with room for rounding.
     #[test]
     fn work_grows_with_the_input() {
-        let makers: [(&str, Maker); 9] = [
+        let makers: [(&str, Maker); 12] = [
             ("one line", |n| "a".repeat(n)),
             ("replies", |n| "550 5.1.1 no\n".repeat(n / 13)),
             ("recipients", |n| lines(n / 40, |i| format!("<a{i}@x.org>: 550 5.1.1 user {i} unknown\n"))),
@@ -193,6 +204,22 @@ mod tests {
                         "m postfix/smtp[1]: Q{i:06}: to=<a{i}@x.org>, relay=m[1.1.1.1]:25, dsn=5.1.1, status=bounced (host m said: 550 no {i})\n"
                     )
                 })
+            }),
+            ("qmail's log", |n| {
+                lines(n / 70, |i| {
+                    format!(
+                        "starting delivery {i}: msg 1 to remote a{i}@x.org\ndelivery {i}: deferral: a_b/\n"
+                    )
+                })
+            }),
+            ("given up", |n| {
+                lines(n / 60, |i| {
+                    format!("m p: Q{:06}: from=<a@b>, status=expired, returned to sender\n", i / 2)
+                })
+            }),
+            ("quoted dialogue", |n| {
+                lines(n / 90, |i| format!("<a{i}@x.org>\n    (reason: 550 no)\n"))
+                    + &lines(n / 90, |i| format!(">>> RCPT To:<a{i}@x.org>\n<<< 550 no such {i}\n"))
             }),
             ("parts", |n| {
                 "Subject: x\nMIME-Version: 1.0\n".to_owned()

@@ -6,7 +6,7 @@
 use crate::answer::{Note, Reading, Source};
 use crate::reading::bounce;
 use crate::reading::judge::Judge;
-use crate::reading::pattern::pattern;
+use crate::reading::pattern::{pattern, words};
 use crate::reading::source::{LOOK_AT, Text, begins, lines, trim};
 use crate::reading::transcript::{self, MASK};
 use crate::reading::{faults, log};
@@ -26,6 +26,8 @@ pattern!(
     r"^(received|return-path|delivered-to|from|to|subject|date|message-id|mime-version|content-type|x-[a-z0-9-]+|authentication-results|arc-[a-z-]+|dkim-signature|auto-submitted|reply-to|references|in-reply-to|precedence|envelope-to|delivery-date|status|sender|cc|content-transfer-encoding|content-language|thread-topic|importance): ?"
 );
 pattern!(REPLY, r"^[ \t]*#?([2-5]\d\d([ -]|$)|[245]\.\d{1,3}\.\d{1,3}\b)");
+
+words!(FAILED, "failed");
 
 /// Reads any text: the one entry for bounces, logs and transcripts.
 ///
@@ -55,12 +57,17 @@ pub fn explain_text(input: &[u8]) -> Reading {
     } else if is_log(&text, &all) {
         bounce::log(&text, &mut reading);
     } else if !filled.is_empty() {
+        let failed = FAILED.is_match(text.slice(0..text.len().min(4096)));
         bounce::pasted(text, &mut reading);
-        let known = reading.recipients.iter().any(|answer| {
-            answer.recipient.is_some()
-                || answer.rule.is_some()
-                || answer.reply.as_ref().is_some_and(|reply| reply.code.is_some() || reply.enhanced.is_some())
-        });
+        let known = failed
+            || reading.recipients.iter().any(|answer| {
+                answer.recipient.is_some()
+                    || answer.rule.is_some()
+                    || answer
+                        .reply
+                        .as_ref()
+                        .is_some_and(|reply| reply.code.is_some() || reply.enhanced.is_some())
+            });
         if !known {
             reading = Reading {
                 kind: Source::Unknown,

@@ -74,17 +74,35 @@ impl Level {
     }
 }
 
-/// The rule that speaks for a reply. `text` has its addresses made unreadable but for their domains,
-/// `masked` wholly: words in a person's address say nothing. A rule that leaves the action to the text
-/// speaks only where no other does.
-pub(crate) fn find(text: &[u8], masked: &[u8], who: &Who) -> Option<Match> {
-    let all = in_order(text, masked, who);
-    let decided = all.iter().position(|found| found.rule.action != "see-text").unwrap_or(0);
-    all.into_iter().nth(decided)
+/// A reply as the rules look at it, each copy with every octet at its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looked<'a> {
+    /// People's addresses made unreadable but for their domains.
+    pub(crate) text: &'a [u8],
+    /// The same wholly: words in a person's address say nothing.
+    pub(crate) masked: &'a [u8],
+    /// Links made unreadable too.
+    pub(crate) words: &'a [u8],
+    pub(crate) enhanced: Option<EnhancedCode>,
+}
+
+/// The rule that speaks for a reply. A rule that leaves the action to the text, or that only knows that
+/// the time ran out, speaks only where no other does.
+pub(crate) fn find(looked: Looked, who: &Who) -> Option<Match> {
+    let all = in_order(looked, who);
+    // "Timeout" in "retry timeout exceeded" tells nothing more.
+    let beyond = |found: &Match| {
+        let late = all.iter().find(|one| one.rule.cause == "expired");
+        late.is_none_or(|late| found.range.end <= late.range.start || late.range.end <= found.range.start)
+    };
+    let speaks = |found: &Match| found.rule.action != "see-text" && beyond(found);
+    let place = all.iter().position(speaks).unwrap_or(0);
+    all.into_iter().nth(place)
 }
 
 /// The first rule of each level, the most trusted level first.
-fn in_order(text: &[u8], masked: &[u8], who: &Who) -> Vec<Match> {
+fn in_order(looked: Looked, who: &Who) -> Vec<Match> {
+    let Looked { text, masked, .. } = looked;
     let receivers = Level::matches("receiver", text);
     let known = who.providers.iter().flat_map(|provider| {
         let own = receivers.iter().filter(move |(rule, _)| rule.provider == *provider);
@@ -110,15 +128,37 @@ fn in_order(text: &[u8], masked: &[u8], who: &Who) -> Vec<Match> {
     if !nobody {
         all.extend(others(true));
     }
-    // Words that many use are tried in the order of the table: there the open row stands where it must.
-    all.extend(of("generic", Basis::Generic, masked).next());
+    all.extend(generic(looked));
     all
 }
 
+/// Of the words that many use, in the order of the table: there the open row stands where it must.
+///
+/// Where words of an unknown mailbox stand beside words about the sender, the reason stands first and
+/// the rest describes it ("spam score 11 (user unknown list mail)"); open words yield to any others.
+fn generic(looked: Looked) -> Option<Match> {
+    let of_mailbox = |rule: &Rule| rule.cause.starts_with("mailbox-");
+    let of_sender = |rule: &Rule| {
+        matches!(
+            rule.cause,
+            "auth" | "reputation" | "blocklist" | "content" | "virus" | "rate" | "relay" | "policy"
+        )
+    };
+    let is_open = |rule: &Rule| rule.action == "see-text";
+    let refused = looked.enhanced.is_some_and(|code| code.subject == 7);
+    let all = Level::matches("generic", looked.words);
+    let (first, at) = all.first()?;
+    let other = all.iter().filter(|_| of_mailbox(first)).find(|(rule, range)| {
+        of_sender(rule) && (is_open(first) || range.start < at.start) && (refused || !is_open(rule))
+    });
+    let (rule, range) = other.or(all.first())?;
+    Some(Match { rule, basis: Basis::Generic, range: range.clone() })
+}
+
 /// The causes that words of a text speak for, by the generic rules.
-pub(crate) fn generic_causes(masked: &[u8]) -> Vec<&'static str> {
+pub(crate) fn generic_causes(words: &[u8]) -> Vec<&'static str> {
     let mut found = Vec::new();
-    for (rule, _) in Level::matches("generic", masked) {
+    for (rule, _) in Level::matches("generic", words) {
         if !found.contains(&rule.cause) {
             found.push(rule.cause);
         }

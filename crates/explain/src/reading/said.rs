@@ -36,6 +36,8 @@ pub(crate) struct Said {
     pub(crate) host: Option<String>,
     pub(crate) command: Option<String>,
     pub(crate) stage: Stage,
+    /// The notification says that the recipient stems from another address.
+    pub(crate) forwarded: bool,
     /// The reply: codes first, then its words.
     pub(crate) full: Text,
 }
@@ -60,6 +62,8 @@ pattern!(
     r"(?:after|in response to|reply to|response to) (?:the )?(end of data|pipelined end of data|sending data block|mail from|rcpt to|rcpt|mail|data|helo|ehlo|initial connection|starttls|auth)\b"
 );
 
+pattern!(FORWARDED, r"\((?:expanded|generated|ultimately generated|forwarded|redirected) (?:from|by)\b");
+
 impl Said {
     /// Reads the first reply in a part of a text, as a bounce quotes it.
     pub(crate) fn read(text: &Text, range: Range<usize>) -> Self {
@@ -68,7 +72,11 @@ impl Said {
         let from = head.as_ref().map_or(0, |head| {
             // A code behind its words: they begin with the paragraph.
             let paragraph = breaks.iter().rev().find(|at| **at < head.end).map_or(0, |at| at + 1);
-            if head.start == 0 { paragraph } else { head.start }
+            let closes = head.start > 0
+                && all.octet(head.start - 1).is_some_and(|(byte, _)| byte == b'(')
+                && all.slice(head.end..all.len()).iter().filter(|byte| byte.is_ascii_alphabetic()).count()
+                    < 12;
+            if head.start == 0 || closes { paragraph } else { head.start }
         });
         let mut said = Self::default();
         if let Some(head) = &head {
@@ -122,6 +130,7 @@ impl Said {
     }
 
     fn look_before(&mut self, before: &[u8]) {
+        self.forwarded = FORWARDED.is_match(before);
         if let Some(last) = HOST.all_groups(before, 16).pop() {
             self.host = last.get(1).cloned().flatten().map(|range| lower(before, range));
         }

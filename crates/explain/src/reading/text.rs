@@ -17,6 +17,9 @@ pub(crate) const MOST: usize = 10_000;
 /// The longest part of a line that marks are looked for in.
 const LINE: usize = 512;
 
+/// Octets of replies that are taken from the dialogue below their list.
+const COMPLETED: usize = 512 * 1024;
+
 /// What a text says about one recipient, or about nobody in particular.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
@@ -62,6 +65,9 @@ pub(crate) fn read(all: &Text) -> Words {
     let mut starts: Vec<(String, usize, usize)> = Vec::new();
     let mut inline: Option<(String, usize, usize)> = None;
     let mut end = text.len();
+    // A reply that began on the line of its recipient goes on, indented, until an empty line: an address
+    // that begins such a line is a part of the reply.
+    let mut within = false;
     for line in &all {
         let head = text.slice(line.start..line.end.min(line.start + LINE));
         if line.start > 0 && ORIGINAL.is_match(head) {
@@ -69,7 +75,16 @@ pub(crate) fn read(all: &Text) -> Words {
             found.left_out = true;
             break;
         }
+        let indented = head.first().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+        if head.trim_ascii().is_empty() {
+            within = false;
+        }
+        if within && indented {
+            continue;
+        }
         if let Some((address, behind)) = start(head) {
+            within = !indented
+                && head.get(behind..).is_some_and(|rest| rest.iter().any(u8::is_ascii_alphanumeric));
             if starts.len() >= MOST {
                 found.more = true;
                 end = line.start;
@@ -88,10 +103,19 @@ pub(crate) fn read(all: &Text) -> Words {
     }
     found.delayed = DELAYED.is_match(text.slice(0..end.min(16 * 1024)));
     found.delivered = DELIVERED.is_match(text.slice(0..end.min(16 * 1024)));
-    if starts.is_empty() {
+    let alone = starts.is_empty();
+    if alone {
         starts.extend(inline);
     }
     found.told = blocks(text, &starts, end);
+    if let ([(_, _, behind)], [told]) = (starts.as_slice(), found.told.as_mut_slice())
+        && alone
+        && *behind > 0
+        && told.said.as_ref().is_none_or(|said| said.code.is_none() && said.enhanced.is_none())
+    {
+        // A sentence that names the recipient says something before the name too.
+        told.said = Some(Said::read(text, 0..end)).filter(|said| !said.is_empty());
+    }
     found
 }
 
@@ -151,7 +175,68 @@ fn blocks(text: &Text, starts: &[(String, usize, usize)], end: usize) -> Vec<Tol
         }
     }
     lend(text, starts, end, &mut told);
+    complete(text, end, &mut told);
     told
+}
+
+/// Sendmail cuts the replies that it lists, and quotes them whole in the dialogue below (`<<<`).
+fn complete(text: &Text, end: usize, told: &mut [Told]) {
+    let mut of: BTreeMap<String, Said> = BTreeMap::new();
+    // To MAIL or the content: for everybody.
+    let mut of_all: Vec<Said> = Vec::new();
+    let (mut recipient, mut reply): (Option<String>, Option<Text>) = (None, None);
+    let stop = end..end;
+    for line in text.lines().into_iter().filter(|line| line.end <= end).chain(Some(stop)) {
+        let bytes = text.slice(line.clone());
+        if bytes.starts_with(b"<<< ") {
+            let reply = reply.get_or_insert_with(Text::default);
+            let at = text.octet(line.start).map_or(0, |(_, at)| at);
+            reply.push(b'\n', at);
+            reply.append(text, line.start + 4..line.end);
+            continue;
+        }
+        if let Some(reply) = reply.take() {
+            let said = Said::line(&reply, 0..reply.len());
+            match recipient.take() {
+                Some(recipient) => _ = of.insert(recipient, said),
+                None if of_all.len() < 16 => of_all.push(said),
+                None => {}
+            }
+        }
+        // What it found itself stands among them without a mark.
+        if bytes.first().is_some_and(|byte| matches!(byte, b'4' | b'5'))
+            && let Some(range) = find::address(bytes)
+        {
+            let said = Said::line(text, line.clone());
+            if said.code.is_some() {
+                of.entry(String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase())
+                    .or_insert(said);
+            }
+        }
+        if bytes.starts_with(b">>> ") {
+            let to = crate::reading::source::begins(bytes, ">>> RCPT");
+            recipient = find::address(bytes).filter(|_| to).map(|range| {
+                String::from_utf8_lossy(bytes.get(range).unwrap_or_default()).to_ascii_lowercase()
+            });
+        }
+    }
+    let of_all: Vec<(usize, Said)> = of_all.into_iter().map(|said| (said.words(), said)).collect();
+    let mut left = COMPLETED;
+    for one in told {
+        let (Some(address), Some(said)) = (&one.recipient, &one.said) else { continue };
+        let have = said.words();
+        let own = of.get(&address.to_ascii_lowercase()).map(|whole| (whole.words(), whole));
+        let all = of_all.iter().map(|(words, whole)| (*words, whole));
+        let whole = own.into_iter().chain(all).find(|(words, whole)| {
+            *words > have
+                && whole.code == said.code
+                && said.enhanced.is_none_or(|code| whole.enhanced == Some(code))
+        });
+        let Some((_, whole)) = whole else { continue };
+        let Some(rest) = left.checked_sub(whole.full.len()) else { return };
+        left = rest;
+        one.said = Some(Said { host: said.host.clone().or_else(|| whole.host.clone()), ..whole.clone() });
+    }
 }
 
 fn block(text: &Text, range: Range<usize>) -> Option<Said> {
