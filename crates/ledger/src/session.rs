@@ -25,6 +25,8 @@ const MAX_LINE: usize = 512;
 const MAX_CARRIED: usize = 4 * 1024;
 /// What a chunk takes for most messages.
 const USUAL: usize = 768;
+/// What the beginning of a session takes, which is all that an idle one has to tell.
+const BEGINNING: usize = 256;
 /// The first octet of each chunk.
 const VERSION: u8 = 1;
 /// Words that begin a command; other lines may be anything.
@@ -206,7 +208,7 @@ impl SessionLog {
     /// Begins a chunk: version, time of the last event (written by `take`), and the header.
     fn begin(&mut self) {
         let out = &mut self.octets;
-        out.reserve(USUAL);
+        out.reserve(if self.last_ms == 0 { BEGINNING } else { USUAL });
         out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
         self.reference.put(out);
         self.started.0.put(out);
