@@ -36,8 +36,12 @@ pub struct Reading {
     pub recipients: Vec<Answer>,
     /// Every reply that was found, in the order of the text.
     pub replies: Vec<Reply>,
-    /// The faults of a dialogue, the first wrong step first.
+    /// The faults of a dialogue, the first wrong step first; what is only untidy comes last.
     pub faults: Vec<Fault>,
+    /// Whether the first of the faults is what went wrong, rather than the first refusal.
+    pub fault_leads: bool,
+    /// Where a dialogue stalled in the content, why that may be: keys of the stalls, the likeliest first.
+    pub stalls: Vec<&'static str>,
     /// Whether the input was longer than what is looked at.
     pub cut: bool,
     /// What else must be said.

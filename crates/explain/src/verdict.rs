@@ -20,15 +20,20 @@ pub fn page(language: &Language, reading: &Reading) -> Page {
     page.datum("cut", reading.cut);
     page.datum("recipients", reading.recipients.iter().map(of_answer).collect::<Vec<_>>());
     page.datum("faults", reading.faults.iter().map(of_fault).collect::<Vec<_>>());
+    page.datum("stalls", reading.stalls.clone());
     page.datum("replies", reading.replies.iter().map(of_reply).collect::<Vec<_>>());
     page.datum("notes", reading.notes.iter().map(|note| note.key()).collect::<Vec<_>>());
     if reading.kind == Source::Unknown {
         page.lead.push_str(language.word("bounce.unknown-lead"));
     }
-    faults(&mut page, language, &reading.faults);
+    let faults = reading.faults.as_slice();
+    let (first, others) = faults.split_at(usize::from(reading.fault_leads).min(faults.len()));
+    fault_section(&mut page, language, ("fault", "fault.first"), first);
+    stalls(&mut page, language, reading);
     for (at, answer) in reading.recipients.iter().take(SHOWN).enumerate() {
         about(&mut page, language, at, answer);
     }
+    fault_section(&mut page, language, ("faults", "fault.others"), others);
     let notes = reading.notes.iter().map(|note| language.word(&format!("note.{}", note.key())).to_owned());
     page.section("notes", language.word("note.title"), vec![Block::List(notes.collect())]);
     page
@@ -38,12 +43,13 @@ fn title(language: &Language, reading: &Reading) -> String {
     let key = format!("bounce.title-{}", reading.kind.key());
     let count = |key: &str, count: usize| language.say(key, &[("count", &count.to_string())]);
     let name = match (reading.recipients.as_slice(), reading.faults.as_slice()) {
-        (_, [first, ..]) if reading.kind == Source::Transcript => {
+        (_, [first, ..]) if reading.fault_leads => {
             topic_text(language, Kind::Fault, first.key, |topic| &topic.name)
         }
+        // In a dialogue what was refused later mostly follows from what was refused first.
+        ([one, ..], _) if reading.kind == Source::Transcript => cause_name(language, one),
         ([one], _) => cause_name(language, one),
-        ([], []) if reading.kind == Source::Transcript => language.word("bounce.no-faults").to_owned(),
-        ([], faults) => count("bounce.faults", faults.len()),
+        ([], _) => language.word("bounce.no-faults").to_owned(),
         (several, _) => count("bounce.several", several.len()),
     };
     language.say(&key, &[("name", &name)])
@@ -179,7 +185,7 @@ fn codes(language: &Language, answer: &Answer) -> Vec<String> {
     told
 }
 
-fn faults(page: &mut Page, language: &Language, faults: &[Fault]) {
+fn fault_section(page: &mut Page, language: &Language, (key, title): (&str, &str), faults: &[Fault]) {
     let tell = |fault: &Fault| {
         let name = topic_text(language, Kind::Fault, fault.key, |topic| &topic.name);
         let side = format!("fault.side-{}", fault.facts.side);
@@ -194,10 +200,18 @@ fn faults(page: &mut Page, language: &Language, faults: &[Fault]) {
             Block::Steps(steps),
         ]
     };
-    let Some((first, others)) = faults.split_first() else { return };
-    page.section("fault", language.word("fault.first"), tell(first));
-    let others: Vec<Block> = others.iter().take(SHOWN).flat_map(tell).collect();
-    page.section("faults", language.word("fault.others"), others);
+    let blocks: Vec<Block> = faults.iter().take(SHOWN).flat_map(tell).collect();
+    page.section(key, language.word(title), blocks);
+}
+
+/// Why the content may have stalled: a dialogue written down at one end cannot tell it for sure.
+fn stalls(page: &mut Page, language: &Language, reading: &Reading) {
+    let topics = reading.stalls.iter().filter_map(|key| language.topic(Kind::Stall, key));
+    let blocks = topics.flat_map(|topic| {
+        let meaning = Block::Text(topic.meaning.clone());
+        [Block::Heading(topic.name.clone()), meaning, Block::Steps(topic.fix.clone())]
+    });
+    page.section("stall", language.word("fault.stalls"), blocks.collect());
 }
 
 fn shown(reply: &Reply) -> String {

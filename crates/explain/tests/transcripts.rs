@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
 
 use postroad_explain::answer::{Fault, Reading, Source, Tri};
-use postroad_explain::explain_text;
+use postroad_explain::page::Page;
+use postroad_explain::{explain_text, verdict};
+use postroad_reference::Language;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +12,10 @@ fn read(text: &str) -> Reading {
     let reading = explain_text(text.as_bytes());
     assert_eq!(reading.kind, Source::Transcript, "{text}");
     reading
+}
+
+fn page(text: &str) -> Page {
+    verdict::page(Language::english(), &read(text))
 }
 
 /// The faults as `key@line`.
@@ -112,9 +118,9 @@ fn each_fault_is_named_at_its_first_wrong_step() {
         (
             none,
             format!(
-                "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 550 5.1.1 no\nC: DATA\nS: 503 5.5.1 no\n{BYE}"
+                "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 550 5.1.1 no\nC: DATA\nS: 354 go\nC: x\nC: .\nS: 554 5.5.1 no\n{BYE}"
             ),
-            "data-after-all-refused@8",
+            "data-after-all-refused@10",
         ),
         (none, "C: EHLO -\nS: 501 5.5.4 no\nC: QUIT\nS: 221 bye\n".to_owned(), "hello-not-a-name@4"),
         (none, "C: NOOP\n* timed out\n".to_owned(), "server-silent@4"),
@@ -155,6 +161,91 @@ fn what_a_paste_does_not_show_is_not_held_against_anyone() {
         faults("C: DATA\nS: 354 go\nS: 250 2.0.0 stored\nC: QUIT\nS: 221 2.0.0 bye\n"),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn content_that_stalls_behind_354_is_explained() {
+    let opened = "S: 220 mx.example.org\nC: EHLO c.example\nS: 250 mx.example.org\n";
+    let curl = "* Connected to mx.example.org (192.0.2.1) port 25\n< 220 mx.example.org ESMTP\n> EHLO client.example\n< 250 mx.example.org\n> MAIL FROM:<a@b.example>\n< 250 ok\n> RCPT TO:<c@d.example>\n< 250 ok\n> DATA\n< 354 go\n* Operation timed out after 30001 milliseconds with 0 bytes received\n* Closing connection 0\n";
+    let swaks = "=== Connected to mx.example.org.\n<-  220 mx.example.org ESMTP\n -> EHLO client.example\n<-  250 mx.example.org\n -> MAIL FROM:<a@b.example>\n<-  250 ok\n -> RCPT TO:<c@d.example>\n<-  250 ok\n -> DATA\n<-  354 go\n";
+    let lost = "<** Timeout (30 secs) waiting for server response\n -> QUIT\n<** Timeout (30 secs) waiting for server response\n=== Connection closed with remote host.\n";
+    let nothing: &[&str] = &["nothing-after-354", "no-terminator", "no-terminator-lf"];
+    let unended: &[&str] = &["no-terminator", "no-terminator-lf", "nothing-after-354"];
+    for (text, fault, stalls) in [
+        (format!("{opened}{SENT}"), "terminator-missing@9", nothing),
+        (curl.to_owned(), "terminator-missing@10", nothing),
+        (format!("{swaks}{lost}"), "terminator-missing@10", nothing),
+        (format!("{swaks} -> Subject: x\n -> \n -> body\n{lost}"), "terminator-missing@13", unended),
+        (
+            format!("{swaks} -> Subject: x\n -> \n -> body\n -> .\n{lost}"),
+            "server-silent@14",
+            &["no-terminator-lf", "nothing-after-354"],
+        ),
+        (format!("{opened}{SENT}S: 421 4.4.2 Timeout\n"), "terminator-missing@9", nothing),
+        (format!("{opened}{SENT}C: x\nS: 451 4.4.2 timed out\n{BYE}"), "terminator-missing@10", unended),
+    ] {
+        let reading = read(&text);
+        let faults: Vec<_> =
+            reading.faults.iter().map(|fault| format!("{}@{}", fault.key, fault.line)).collect();
+        assert_eq!(
+            (faults.as_slice(), reading.stalls.as_slice()),
+            ([fault.to_owned()].as_slice(), stalls),
+            "{text}"
+        );
+        assert!(reading.fault_leads, "{text}");
+    }
+    let page = page(&format!("{opened}{SENT}"));
+    assert_eq!(page.title, "A session: The end of content is missing");
+    let keys: Vec<_> = page.sections.iter().map(|section| section.key.as_str()).collect();
+    assert_eq!(keys, ["fault", "stall"]);
+}
+
+#[test]
+fn a_refusal_leads_and_what_is_untidy_never_does() {
+    let refused = "S: 220 mx.example.org\nC: EHLO localhost\nS: 250 mx.example.org\nC: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 554 5.7.1 <c@d.example>: Relay access denied\n";
+    for text in [
+        refused.to_owned(),
+        format!("{refused}C: DATA\nS: 503 5.5.1 no valid recipients\n{BYE}"),
+        "<-- 220 mx.example.org ESMTP\n--> EHLO localhost\n<-- 250 mx.example.org\n--> MAIL FROM:<a@b.example>\n<-- 250 ok\n--> RCPT TO:<c@d.example>\n<-- 554 5.7.1 <c@d.example>: Relay access denied\n".to_owned(),
+    ] {
+        let page = page(&text);
+        assert_eq!(page.title, "A session: Relay denied", "{text}");
+        let first = page.sections.first().unwrap();
+        assert_eq!(first.key, "recipient-1", "{text}");
+        assert!(page.sections.iter().all(|section| section.key != "fault"), "{text}");
+    }
+    // A login that was refused, over TLS and without.
+    for text in [
+        "CONNECTED(00000003)\n---\nSSL-Session:\n---\n220 mx.example.org\nEHLO c.example.org\n250-mx.example.org\n250 AUTH PLAIN\nAUTH PLAIN AGFsaWNl\n535 5.7.8 authentication failed\n",
+        "S: 220 mx.example.org\nC: EHLO c.example.org\nS: 250-mx.example.org\nS: 250 AUTH PLAIN\nC: AUTH PLAIN AGFsaWNl\nS: 535 5.7.8 authentication failed\n",
+    ] {
+        assert_eq!(page(text).title, "A session: Login refused", "{text}");
+    }
+    // The command was wrong, and that is why it was refused.
+    let wrong = refused.replace("554 5.7.1", "501 5.5.4").replace("TO:<c@d.example>\n", "TO: c@d.example\n");
+    assert!(read(&wrong).fault_leads, "{wrong}");
+    // Nothing else is wrong: then it may be told.
+    let untidy =
+        refused.split_inclusive('\n').take(5).collect::<String>().replace("localhost", "c.example.org");
+    assert_eq!(page(&untidy).title, "A session: The session ended without QUIT");
+}
+
+#[test]
+fn commands_behind_refused_recipients_are_no_content() {
+    let text = "<-  220 mx.example.org ESMTP\n -> EHLO client.example\n<-  250 mx.example.org\n -> MAIL FROM:<a@b.example>\n<-  250 ok\n -> RCPT TO:<c@d.example>\n<** 550 5.1.1 no such user\n -> DATA\n<** 503 5.5.1 no valid recipients\n -> QUIT\n<-  221 bye\n";
+    assert_eq!(faults(text), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_is_missing_where_the_reading_ends() {
+    let one = "C: NOOP\nS: 250 2.0.0 fine\n";
+    let text = format!(
+        "S: 220 mx.example.org\nC: EHLO c.example.org\nS: 250 mx.example.org\n{}",
+        one.repeat(100_000)
+    );
+    let reading = read(&text);
+    assert!(reading.cut);
+    assert_eq!(reading.faults, []);
 }
 
 #[test]

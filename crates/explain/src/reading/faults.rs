@@ -31,6 +31,10 @@ pub(crate) struct Walked {
     pub(crate) refused: Vec<Case>,
     /// Words that must not be shown.
     pub(crate) secrets: Vec<String>,
+    /// The line of the first reply that refuses.
+    pub(crate) refused_at: Option<usize>,
+    /// Where the content stalled, why that may be: keys of the stalls, the likeliest first.
+    pub(crate) stalls: Vec<&'static str>,
 }
 
 /// A command that waits for its reply.
@@ -162,8 +166,8 @@ pattern!(
 );
 pattern!(TIMEOUT, r"tim(ed|e)[ -]?out");
 
-/// Walks a dialogue.
-pub(crate) fn walk(dialogue: &Dialogue) -> Walked {
+/// Walks a dialogue. Of one whose end was not read (`cut`) nothing can be said to be missing.
+pub(crate) fn walk(dialogue: &Dialogue, cut: bool) -> Walked {
     let turns = &dialogue.turns;
     let first = turns.iter().find(|turn| turn.side == Side::Server).map(|turn| turn.text.bytes());
     let mut walk = Walk {
@@ -199,10 +203,12 @@ pub(crate) fn walk(dialogue: &Dialogue) -> Walked {
         match turn.side {
             Side::Client => walk.client(index, turn),
             Side::Server => walk.server(index, turn),
-            Side::Note => walk.note(turn.text.bytes()),
+            Side::Note => walk.note(index, turn.text.bytes()),
         }
     }
-    walk.finish();
+    if !cut {
+        walk.finish();
+    }
     walk.found
 }
 
@@ -221,13 +227,58 @@ impl Walk<'_> {
         self.found.faults.push(Fault { key: facts.key, line: at.line, text, facts });
     }
 
-    fn note(&mut self, line: &[u8]) {
+    fn note(&mut self, index: usize, line: &[u8]) {
         let line = line.get(..200).unwrap_or(line);
         self.tls = self.tls || TLS.is_match(line);
-        self.timed_out = self.timed_out || TIMEOUT.is_match(line);
+        if TIMEOUT.is_match(line) {
+            self.timed_out = true;
+            self.gave_up_waiting(index);
+        }
         if CLOSED.is_match(line) {
             self.closed = true;
         }
+    }
+
+    /// The client waited in vain: what it says afterwards answers nothing.
+    fn gave_up_waiting(&mut self, index: usize) {
+        if !self.has_server {
+            return;
+        }
+        if self.mode == Mode::Content {
+            self.stall(index);
+            self.mode = Mode::Commands;
+        } else if let Some(first) = self.waiting.front().map(|waiting| (waiting.verb, waiting.turn)) {
+            if first.0 != Verb::Quit {
+                self.silent("server-silent", first);
+            }
+            self.waiting.clear();
+            (self.waiting_rcpt, self.waiting_end) = (0, 0);
+            self.mode = Mode::Commands;
+        }
+    }
+
+    /// Behind 354 the end of the content never came: told at the last line before that was seen.
+    fn stall(&mut self, before: usize) {
+        let turns = self.turns.get(..before).unwrap_or_default();
+        if let Some(last) = turns.iter().rposition(|turn| turn.side != Side::Note) {
+            let stalls: &[&str] = if !self.content_shown {
+                &["nothing-after-354", "no-terminator", "no-terminator-lf"]
+            } else if turns.iter().any(|turn| turn.end == End::Lf && turn.text.bytes() == b".") {
+                &["no-terminator-lf"]
+            } else {
+                &["no-terminator", "no-terminator-lf", "nothing-after-354"]
+            };
+            self.found.stalls.extend_from_slice(stalls);
+            self.fault("terminator-missing", last);
+        }
+    }
+
+    /// No reply came. Where it is the reply to the content, its end may never have arrived.
+    fn silent(&mut self, key: &'static str, (verb, turn): (Verb, usize)) {
+        if verb == Verb::End && key == "server-silent" {
+            self.found.stalls.extend(["no-terminator-lf", "nothing-after-354"]);
+        }
+        self.fault(key, turn);
     }
 
     // The client.
@@ -266,6 +317,10 @@ impl Walk<'_> {
                 self.fault("size-ignored", index);
             }
             return;
+        }
+        let transaction = &self.transaction;
+        if transaction.refused > 0 && transaction.accepted == 0 && self.waiting_rcpt == 0 {
+            self.fault("data-after-all-refused", index);
         }
         if line.first() == Some(&b'.') && line.get(1) != Some(&b'.') {
             self.fault("dot-not-stuffed", index);
@@ -447,17 +502,9 @@ impl Walk<'_> {
     }
 
     fn data(&mut self, index: usize, verb: Verb) {
-        let pending = self.waiting_rcpt > 0;
-        let transaction = &self.transaction;
-        let later_chunk = verb == Verb::Bdat && transaction.accepted > 0;
-        if self.whole && transaction.recipients == 0 && !later_chunk {
+        let later_chunk = verb == Verb::Bdat && self.transaction.accepted > 0;
+        if self.whole && self.transaction.recipients == 0 && !later_chunk {
             self.fault("data-before-rcpt", index);
-        } else if transaction.recipients > 0
-            && !pending
-            && transaction.accepted == 0
-            && transaction.refused > 0
-        {
-            self.fault("data-after-all-refused", index);
         }
         self.content = 0;
         if verb == Verb::Data {
@@ -530,7 +577,15 @@ impl Walk<'_> {
     fn complete(&mut self, reply: &Partial, last: usize) {
         let code = reply.code;
         self.greeted = true;
-        if self.mode == Mode::Content && self.waiting.is_empty() && (!self.content_shown || code / 100 == 2) {
+        let late = code == 421 || reply.lines.iter().any(|line| TIMEOUT.is_match(line.as_bytes()));
+        if self.mode == Mode::Content && self.waiting.is_empty() && code >= 400 && late {
+            // The server waited in vain.
+            self.stall(reply.first);
+            self.mode = Mode::Commands;
+        } else if self.mode == Mode::Content
+            && self.waiting.is_empty()
+            && (!self.content_shown || code / 100 == 2)
+        {
             // The tool hides the content, or only its end.
             self.mode = Mode::Commands;
             self.wait(Verb::End, last, None);
@@ -609,6 +664,9 @@ impl Walk<'_> {
         if self.found.refused.len() >= MOST {
             return;
         }
+        if self.found.refused_at.is_none() {
+            self.found.refused_at = self.turns.get(reply.first).map(|turn| turn.line);
+        }
         let mut text = crate::reading::source::Text::default();
         for turn in self.turns.get(reply.first..=last).unwrap_or_default() {
             if turn.side == Side::Server && text.len() < 4096 {
@@ -652,17 +710,15 @@ impl Walk<'_> {
         let last_of = |side| self.turns.iter().rposition(|turn: &Turn| turn.side == side);
         let (last_client, last_server) = (last_of(Side::Client), last_of(Side::Server));
         let closed = self.closed || self.server_closes;
-        if self.mode == Mode::Content && self.content_shown && self.has_server {
-            if let Some(last) = last_client {
-                self.fault("terminator-missing", last);
-            }
+        if self.mode == Mode::Content && self.has_server {
+            self.stall(self.turns.len());
         } else if self.has_server
             && let Some(waiting) = self.waiting.iter().find(|waiting| waiting.verb != Verb::Quit).cloned()
             && !self.server_closes
         {
             let key =
                 if self.closed && !self.timed_out { "server-closed-without-reply" } else { "server-silent" };
-            self.fault(key, waiting.turn);
+            self.silent(key, (waiting.verb, waiting.turn));
         }
         if self.commands > 0
             && !self.quit

@@ -3,7 +3,7 @@
 //! One look at the lines, in the order of how sure each sign is. The first megabyte is looked at; a
 //! [`Note::Cut`] tells where there was more.
 
-use crate::answer::{Note, Reading, Source};
+use crate::answer::{Fault, Note, Reading, Source};
 use crate::reading::bounce;
 use crate::reading::judge::Judge;
 use crate::reading::pattern::{pattern, words};
@@ -38,7 +38,7 @@ pub fn explain_text(input: &[u8]) -> Reading {
     if reading.cut {
         reading.notes.push(Note::Cut);
     }
-    let input = input.get(..LOOK_AT).unwrap_or(input);
+    let input = looked_at(input);
     let all = lines(input);
     if let Some(ranges) = messages(input, &all) {
         bounce::messages(input, ranges, &mut reading);
@@ -81,6 +81,13 @@ pub fn explain_text(input: &[u8]) -> Reading {
         bounce::note(&mut reading, Note::NothingFound);
     }
     reading
+}
+
+/// What is looked at: of a longer text the whole lines at its beginning, for half a line misleads.
+fn looked_at(input: &[u8]) -> &[u8] {
+    let Some(head) = input.get(..LOOK_AT).filter(|head| head.len() < input.len()) else { return input };
+    let end = head.iter().rposition(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1);
+    head.get(..end).unwrap_or(head)
 }
 
 /// Messages: a header begins the text, or a mailbox file's `From ` line.
@@ -145,15 +152,26 @@ fn is_log(text: &Text, all: &[Range<usize>]) -> bool {
 
 fn dialogue_of(dialogue: &transcript::Dialogue, reading: &mut Reading) {
     reading.kind = Source::Transcript;
-    let walked = faults::walk(dialogue);
+    let walked = faults::walk(dialogue, reading.cut);
     let mut judge = Judge::default();
     for case in walked.refused {
         bounce::answer(reading, &mut judge, case);
     }
+    reading.stalls = walked.stalls;
     reading.faults = walked.faults;
-    // The first wrong step is told first.
-    reading.faults.sort_by_key(|fault| fault.line);
+    // The first wrong step is told first; what is only untidy broke nothing.
+    reading.faults.sort_by_key(|fault| (fault.facts.severity == "note", fault.line));
+    reading.fault_leads = reading.faults.first().is_some_and(|first| leads(first, walked.refused_at));
     mask(reading, &walked.secrets);
+}
+
+/// Whether a fault, and not the first refusal, is what went wrong: it stands before, and could be why.
+fn leads(fault: &Fault, refused_at: Option<usize>) -> bool {
+    let Some(refused) = refused_at else { return true };
+    // A password in clear gets an answer of its own (530, 538); other refusals are not about it.
+    let may_be_why =
+        fault.facts.severity == "error" && fault.facts.side == "client" && fault.key != "auth-in-clear";
+    may_be_why && fault.line <= refused
 }
 
 /// Servers repeat what they did not understand: a password among it must not come back.

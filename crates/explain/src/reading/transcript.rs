@@ -189,6 +189,11 @@ fn side(scheme: Scheme, line: &[u8]) -> Option<(Side, usize)> {
                 .or_else(|| after(" ->", Side::Client))
                 .or_else(|| after(" ~>", Side::Client))
                 .or_else(|| after("<-  ", Side::Server))
+                // What it marks as an error is the server's line, or its own word, as of a timeout.
+                .or_else(|| {
+                    let starred = begins(line, "<** ") || begins(line, "<~* ");
+                    (starred && !is_reply(line.get(4..).unwrap_or_default())).then_some((Side::Note, 0))
+                })
                 .or_else(|| after("<** ", Side::Server))
                 .or_else(|| after("<~  ", Side::Server))
                 .or_else(|| after("<~* ", Side::Server))
