@@ -1,6 +1,7 @@
 //! A page as HTML: the content alone, without head and navigation.
 
 use crate::page::{Block, Link, Page, Piece, Target, pieces};
+use crate::render::turns;
 use std::fmt::Write as _;
 
 /// Escapes a text for HTML content and for attributes in double quotes.
@@ -13,7 +14,7 @@ pub fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if c.is_control() && c != '\n' && c != '\t' => out.push('\u{fffd}'),
+            c if turns(c) || (c.is_control() && c != '\n' && c != '\t') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -183,6 +184,7 @@ mod tests {
             "a&lt;b&gt; <code translate=\"no\">c&lt;d&gt;</code> &amp; &quot;e&quot;"
         );
         assert_eq!(inline("\u{1b}[31m"), "\u{fffd}[31m");
+        assert_eq!(inline("\u{202e}a `\u{2066}b`"), "\u{fffd}a <code translate=\"no\">\u{fffd}b</code>");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! A page as JSON: the data in no language, then every section under its key.
 
 use crate::page::{Block, Page, Target};
+use crate::render::turns;
 use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
 
 /// The page as one JSON object.
 pub fn json(page: &Page) -> Value {
@@ -21,6 +23,21 @@ pub fn json(page: &Page) -> Value {
     });
     out.insert("sections".into(), sections.collect());
     Value::Object(out)
+}
+
+/// The page as JSON in text, indented. What would turn the reading direction, and control characters
+/// beyond ASCII, are escaped: the value stays what it is, and the text shows what it says.
+pub fn json_text(page: &Page) -> String {
+    let mut out = String::new();
+    for c in format!("{:#}\n", json(page)).chars() {
+        // Such a character stands in a string only, and is one unit of UTF-16 (RFC 8259 §7).
+        if turns(c) || (c.is_control() && c != '\n') {
+            _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn block(block: &Block) -> Value {
@@ -48,5 +65,18 @@ fn name(target: &Target) -> String {
     match target {
         Target::Basic(code) => code.to_string(),
         Target::Enhanced(key) | Target::Pair(key) => key.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_turns_the_reading_direction_is_escaped() {
+        let page = Page::new("en", "a\u{202e}b\u{85}");
+        let told = json_text(&page);
+        assert!(told.contains(r#""title": "a\u202eb\u0085""#), "{told}");
+        assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), json(&page));
     }
 }

@@ -1,6 +1,7 @@
 //! A page as Markdown (`CommonMark` with tables).
 
 use crate::page::{Block, Page, Piece, pieces};
+use crate::render::turns;
 use std::fmt::Write as _;
 
 /// The page as Markdown, ending in one line end.
@@ -42,7 +43,7 @@ fn block(block: &Block) -> String {
             let longest =
                 wire.iter().flat_map(|line| line.split(|c| c != '`')).map(str::len).max().unwrap_or(0);
             let fence = "`".repeat(longest.max(2) + 1);
-            format!("{fence}text\n{}\n{fence}", wire.join("\n"))
+            format!("{fence}text\n{}\n{fence}", lines(wire, |_, line| harmless(line)))
         }
         Block::Questions(all) => lines(all, |at, (q, a)| {
             format!("{}**{}**\n\n{}", if at > 0 { "\n" } else { "" }, inline(q), inline(a))
@@ -69,17 +70,41 @@ fn inline(text: &str) -> String {
     for piece in pieces(text) {
         match piece {
             Piece::Literal(literal) => {
-                _ = write!(out, "`{literal}`");
+                _ = write!(out, "`{}`", harmless(literal));
             }
             Piece::Plain(plain) => {
                 for c in plain.chars() {
                     if matches!(c, '\\' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|') {
                         out.push('\\');
                     }
-                    out.push(if c.is_control() { ' ' } else { c });
+                    out.push(if c.is_control() { ' ' } else { shown(c) });
                 }
             }
         }
     }
     out
+}
+
+fn harmless(text: &str) -> String {
+    text.chars().map(shown).collect()
+}
+
+/// What would turn the reading direction, or drive a terminal that shows the text, is replaced.
+fn shown(c: char) -> char {
+    if turns(c) || (c.is_control() && c != '\t') { '\u{fffd}' } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_turns_the_reading_direction_is_replaced() {
+        let mut page = Page::new("en", "a\u{202e}b");
+        let quoted =
+            vec![Block::Text("`\u{2067}c`".into()), Block::Literal(vec!["\u{200f}d\u{1b}[1m".into()])];
+        page.section("s", "h", quoted);
+        let told = markdown(&page);
+        assert_eq!(told, "# a\u{fffd}b\n\n## h\n\n`\u{fffd}c`\n\n```text\n\u{fffd}d\u{fffd}[1m\n```\n");
+    }
 }

@@ -1,6 +1,7 @@
 //! A page as text: wrapped to a width and coloured on a terminal, plain in a pipe.
 
 use crate::page::{Block, Page, Piece, pieces};
+use crate::render::turns;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How text is to look.
@@ -193,11 +194,7 @@ fn plain(text: &str) -> String {
 /// A stranger's escape sequences must not reach a terminal; nor may what turns the reading direction.
 fn harmless(text: &str) -> String {
     text.chars()
-        .map(|c| {
-            let turns =
-                matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-            if c.is_control() || turns || c.width().is_none() { '\u{fffd}' } else { c }
-        })
+        .map(|c| if c.is_control() || turns(c) || c.width().is_none() { '\u{fffd}' } else { c })
         .collect()
 }
 

@@ -53,7 +53,7 @@ impl AnswerArgs {
     /// Prints a page in the form that was asked for.
     pub(crate) fn print(&self, page: &Page) -> Result<(), Exit> {
         let text = if self.json {
-            format!("{:#}\n", render::json(page))
+            render::json_text(page)
         } else if self.md {
             render::markdown(page)
         } else if self.html {
