@@ -461,3 +461,76 @@ fn what_is_nothing_of_this_kind_says_so() {
         assert!(reading.notes.contains(&Note::NothingFound));
     }
 }
+
+#[test]
+fn a_line_of_a_log_without_its_beginning_is_read() {
+    for (text, outcome, cause, recipient, host) in [
+        (
+            "status=deferred (host mx.example.net[192.0.2.1] said: 450 4.7.1 <bob@example.org>: Recipient address rejected: Greylisted (in reply to RCPT TO command))",
+            Outcome::Delayed,
+            "greylist",
+            Some("bob@example.org"),
+            Some("mx.example.net"),
+        ),
+        (
+            "to=<eve@example.org>, relay=mx.example.net[192.0.2.1]:25, dsn=5.1.1, status=bounced (host\n mx.example.net[192.0.2.1] said: 550 5.1.1 No such user (in reply to RCPT TO command))\n",
+            Outcome::Failed,
+            "mailbox-unknown",
+            Some("eve@example.org"),
+            Some("mx.example.net"),
+        ),
+        ("said: 550 5.1.1 No such user", Outcome::Failed, "mailbox-unknown", None, None),
+        (
+            "(host mx.example.net[192.0.2.1] said: 450 4.2.2 Mailbox full)",
+            Outcome::Delayed,
+            "quota",
+            None,
+            Some("mx.example.net"),
+        ),
+        (
+            "status=bounced (connect to mx.example.net[192.0.2.1]:25: Connection timed out)",
+            Outcome::Failed,
+            "network",
+            None,
+            None,
+        ),
+    ] {
+        let reading = read(text);
+        assert_eq!((reading.kind, reading.notes.as_slice()), (Source::Log, [].as_slice()), "{text}");
+        let answer = only(text);
+        assert_eq!(
+            (answer.outcome, answer.cause, answer.recipient.as_deref()),
+            (outcome, cause, recipient),
+            "{text}"
+        );
+        if host.is_some() {
+            assert_eq!(answer.reply.unwrap().host.as_deref(), host, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_bare_reply_names_its_recipient_and_only_that() {
+    for (text, recipient) in [
+        ("550 5.1.1 <bob@example.org>: Recipient address rejected: User unknown", Some("bob@example.org")),
+        ("554 5.7.1 <bob@example.org>: Relay access denied", Some("bob@example.org")),
+        ("550 5.1.1 <bob@example.org>... User unknown", Some("bob@example.org")),
+        ("550 5.1.8 <eve@example.org>: Sender address rejected: Domain not found", None),
+        ("550 5.7.1 <c.example.org[192.0.2.1]>: Client host rejected: Access denied", None),
+        ("550 5.1.1 User unknown", None),
+    ] {
+        assert_eq!(only(text).recipient.as_deref(), recipient, "{text}");
+    }
+}
+
+#[test]
+fn the_name_of_an_error_is_no_domain() {
+    let domains = |text: &str| -> Vec<String> {
+        let found = only(text).found.into_iter().filter(|one| one.kind == FoundKind::Domain);
+        found.map(|one| one.value).collect()
+    };
+    for symbol in ["RESOLVER.ADR.RecipientNotFound", "RESOLVER.FWD.Loop", "SMTPSEND.DNS.NonExistentDomain"] {
+        assert_eq!(domains(&format!("550 5.1.10 {symbol}; seen by mx.example.org")), ["mx.example.org"]);
+    }
+    assert_eq!(domains("550 5.7.1 EXAMPLE.ORG and Mail.Example.Com"), ["EXAMPLE.ORG", "Mail.Example.Com"]);
+}

@@ -4,11 +4,18 @@ use crate::answer::{Note, Outcome, Reading, Source};
 use crate::reading::dsn::{self, Notification, Report};
 use crate::reading::judge::{Case, Judge};
 use crate::reading::mime;
+use crate::reading::pattern::pattern;
 use crate::reading::said::Said;
 use crate::reading::source::Text;
 use crate::reading::text::{self, MOST, Told, Words};
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+// How Postfix, Exim and Sendmail name in a reply whom they refuse.
+pattern!(
+    RECIPIENT,
+    r"<([^<>\s@]+@[^<>\s]+)>(?:: ?|\.\.\. ?| )(?:recipient address rejected|recipient |relay access denied|relaying denied|user |no such|unknown user|mailbox|invalid recipient|does not exist|undeliverable address|address unknown|unrout)"
+);
 
 /// Reads messages: the bounce itself, or a mailbox file of them.
 pub(crate) fn messages(input: &[u8], ranges: Vec<Range<usize>>, reading: &mut Reading) {
@@ -45,7 +52,9 @@ pub(crate) fn reply(text: &Text, reading: &mut Reading) {
     reading.kind = Source::Reply;
     let mut judge = Judge::default();
     let said = Said::read(text, 0..text.len());
+    let named = recipient_of(&said);
     answer(reading, &mut judge, Case { said: Some(said), ..Case::default() });
+    name(reading, named);
     rest(reading, &judge);
 }
 
@@ -59,6 +68,33 @@ pub(crate) fn log(text: &Text, reading: &mut Reading) {
     }
     if more {
         note(reading, Note::MoreRecipients);
+    }
+    rest(reading, &judge);
+}
+
+/// Whom a reply says that it refuses.
+fn recipient_of(said: &Said) -> Option<String> {
+    let groups = RECIPIENT.groups(said.full.bytes())?;
+    Some(said.full.string(groups.get(1).cloned().flatten()?))
+}
+
+/// Names the recipient of the only answer, after the judgement: the reply speaks of it, but nothing says
+/// that its domain has answered.
+fn name(reading: &mut Reading, recipient: Option<String>) {
+    if let Some(answer) = reading.recipients.first_mut() {
+        answer.recipient = recipient;
+    }
+}
+
+/// Reads what is left of a line of a log without its beginning: `status=deferred (host … said: …)`.
+pub(crate) fn fragment(text: &Text, reading: &mut Reading) {
+    reading.kind = Source::Log;
+    reading.notes.retain(|note| *note != Note::NothingFound);
+    let mut judge = Judge::default();
+    if let Some(case) = crate::reading::log::fragment(text) {
+        let named = case.recipient.clone().or_else(|| case.said.as_ref().and_then(recipient_of));
+        answer(reading, &mut judge, case);
+        name(reading, named);
     }
     rest(reading, &judge);
 }

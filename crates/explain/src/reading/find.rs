@@ -68,11 +68,24 @@ pub(crate) fn values(text: &Text) -> Vec<Found> {
         }
     }
     for range in firsts(&DOMAIN, bytes) {
-        if !overlaps(&taken, &range) {
+        if !overlaps(&taken, &range) && !is_symbol(text.slice(range.clone())) {
             add(FoundKind::Domain, range, &mut taken);
         }
     }
     found
+}
+
+/// Whether it is the name of an error, as Exchange writes it: `RESOLVER.ADR.RecipientNotFound`.
+fn is_symbol(name: &[u8]) -> bool {
+    let first = name.split(|byte| *byte == b'.').next().unwrap_or_default();
+    let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    let camel =
+        last.windows(2).any(|two| matches!(two, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase()));
+    let shouted = first.len() > 2 && first.iter().all(u8::is_ascii_uppercase);
+    camel
+        || (shouted
+            && last.first().is_some_and(u8::is_ascii_uppercase)
+            && last.iter().any(u8::is_ascii_lowercase))
 }
 
 fn overlaps(taken: &[Range<usize>], range: &Range<usize>) -> bool {

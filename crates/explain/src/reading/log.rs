@@ -7,7 +7,7 @@ use crate::answer::Outcome;
 use crate::reading::find;
 use crate::reading::judge::Case;
 use crate::reading::pattern::{Pattern, pattern};
-use crate::reading::said::{Said, Stage, enhanced_code, lower};
+use crate::reading::said::{Said, Stage, collapse, enhanced_code, lower};
 use crate::reading::source::Text;
 use crate::reading::text::MOST;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,8 @@ pattern!(
     POSTFIX,
     r"(?:^|[\s:])([0-9A-Za-z]{5,20}): to=<([^>]*)>(?:, orig_to=<([^>]*)>)?, relay=([^,\[]+)(?:\[[^\]]*\])?[^,]*,.*?(?:dsn=([245]\.\d{1,3}\.\d{1,3}), )?status=([a-z]+)(?: \((.*)\)?$)?"
 );
+pattern!(FRAGMENT_STATUS, r"\bstatus=([a-z]+)(?: \((.*)\)?$)?");
+pattern!(FRAGMENT_TO, r"\bto=<([^>]*)>");
 pattern!(REJECT, r"([0-9A-Za-z]{5,20}): (?:milter-)?reject: (\S+) from [^:]*: (.*?)(?:; from=|$)");
 pattern!(
     EXPIRED,
@@ -129,14 +131,37 @@ fn said(text: &Text, range: Option<Range<usize>>) -> Option<Said> {
     Some(Said::read(text, range?)).filter(|said| !said.is_empty())
 }
 
-fn postfix(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
-    let found = groups(&POSTFIX, text, &line)?;
-    let status = lower(text.bytes(), group(&found, 6)?);
-    let outcome = match status.as_str() {
+/// What Postfix did, by the word behind `status=`.
+fn done(status: &str) -> Outcome {
+    match status {
         "sent" | "deliverable" => Outcome::Delivered,
         "deferred" => Outcome::Delayed,
         _ => Outcome::Failed,
-    };
+    }
+}
+
+/// What is left of a line of Postfix without its beginning, perhaps wrapped: at least a reply or a status.
+pub(crate) fn fragment(text: &Text) -> Option<Case> {
+    let (flat, _) = collapse(text, 0..text.len());
+    let whole = 0..flat.len();
+    let found = groups(&FRAGMENT_STATUS, &flat, &whole);
+    let status = found.as_ref().and_then(|found| group(found, 1)).map(|range| lower(flat.bytes(), range));
+    let reply = found.as_ref().and_then(|found| group(found, 2));
+    let said = said(&flat, reply.or(found.is_none().then_some(whole.clone())));
+    let to = groups(&FRAGMENT_TO, &flat, &whole).and_then(|found| group(&found, 1));
+    let dsn = groups(&DSN, &flat, &whole).and_then(|found| group(&found, 1));
+    (status.is_some() || said.as_ref().is_some_and(|said| said.code.is_some())).then(|| Case {
+        recipient: to.map(|range| flat.string(range)).filter(|to| !to.is_empty()),
+        outcome: status.as_deref().map(done),
+        status: dsn.and_then(|range| enhanced_code(flat.slice(range))),
+        said,
+        ..Case::default()
+    })
+}
+
+fn postfix(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&POSTFIX, text, &line)?;
+    let outcome = done(&lower(text.bytes(), group(&found, 6)?));
     let relay = group(&found, 4).map(|range| lower(text.bytes(), range)).filter(|relay| relay.contains('.'));
     let case = Case {
         outcome: Some(outcome),
