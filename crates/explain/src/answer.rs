@@ -44,6 +44,10 @@ pub struct Reading {
     pub stalls: Vec<&'static str>,
     /// Whether the input was longer than what is looked at.
     pub cut: bool,
+    /// How many octets were looked at.
+    pub looked_at: usize,
+    /// How many octets there are; `None` where whoever gave the text does not know, as of a pipe.
+    pub length: Option<u64>,
     /// What else must be said.
     pub notes: Vec<Note>,
 }
@@ -97,6 +101,8 @@ pub enum Note {
     OriginalLeftOut,
     /// No reply and no recipient was found.
     NothingFound,
+    /// The octets are no text.
+    NotText,
 }
 
 impl Note {
@@ -109,6 +115,7 @@ impl Note {
             Self::NoMachinePart => "no-machine-part",
             Self::OriginalLeftOut => "original-left-out",
             Self::NothingFound => "nothing-found",
+            Self::NotText => "not-text",
         }
     }
 }

@@ -509,7 +509,7 @@ pub(crate) fn topic_text(
     language.topic(kind, key).map(|topic| of(topic).clone()).unwrap_or_default()
 }
 
-fn vendor_name(key: &str) -> String {
+pub(crate) fn vendor_name(key: &str) -> String {
     match key {
         "google" => "Google".to_owned(),
         "microsoft" => "Microsoft".to_owned(),

@@ -1,11 +1,12 @@
 //! The page of a reading: the five answers for each recipient, with their evidence, and the faults of a
 //! dialogue.
 
-use crate::answer::{Answer, Fault, Reading, Reply, Source, Tri};
-use crate::code::{labelled, topic_text};
+use crate::answer::{Answer, Fault, Note, Outcome, Party, Reading, Reply, Source, Tri};
+use crate::code::{labelled, topic_text, vendor_name};
 use crate::page::{Block, Page};
 use postroad_reference::facts;
-use postroad_reference::language::{Kind, Language};
+use postroad_reference::language::{Kind, Language, Topic};
+use postroad_reference::signs;
 use serde_json::{Value, json};
 
 /// Recipients and faults that are told at length; of more only the number.
@@ -18,14 +19,14 @@ pub fn page(language: &Language, reading: &Reading) -> Page {
     page.datum("kind", "reading");
     page.datum("source", reading.kind.key());
     page.datum("cut", reading.cut);
+    page.datum("octets_read", reading.looked_at);
+    page.datum("octets", reading.length);
     page.datum("recipients", reading.recipients.iter().map(of_answer).collect::<Vec<_>>());
     page.datum("faults", reading.faults.iter().map(of_fault).collect::<Vec<_>>());
     page.datum("stalls", reading.stalls.clone());
     page.datum("replies", reading.replies.iter().map(of_reply).collect::<Vec<_>>());
     page.datum("notes", reading.notes.iter().map(|note| note.key()).collect::<Vec<_>>());
-    if reading.kind == Source::Unknown {
-        page.lead.push_str(language.word("bounce.unknown-lead"));
-    }
+    page.lead = lead(language, reading);
     let faults = reading.faults.as_slice();
     let (first, others) = faults.split_at(usize::from(reading.fault_leads).min(faults.len()));
     fault_section(&mut page, language, ("fault", "fault.first"), first);
@@ -34,12 +35,34 @@ pub fn page(language: &Language, reading: &Reading) -> Page {
         about(&mut page, language, at, answer);
     }
     fault_section(&mut page, language, ("faults", "fault.others"), others);
-    let notes = reading.notes.iter().map(|note| language.word(&format!("note.{}", note.key())).to_owned());
+    // Those two stand at the top.
+    let notes = reading.notes.iter().filter(|note| !matches!(note, Note::Cut | Note::NotText));
+    let notes = notes.map(|note| language.word(&format!("note.{}", note.key())).to_owned());
     page.section("notes", language.word("note.title"), vec![Block::List(notes.collect())]);
     page
 }
 
+/// What must be known before anything else: that it is no text, or how much of it was read.
+fn lead(language: &Language, reading: &Reading) -> String {
+    let unread = reading.cut.then(|| {
+        let kib = |octets: u64| octets.div_ceil(1024).to_string();
+        let read = kib(u64::try_from(reading.looked_at).unwrap_or(u64::MAX));
+        match reading.length {
+            Some(whole) => language.say("note.cut", &[("read", &read), ("whole", &kib(whole))]),
+            None => language.say("note.cut-unknown", &[("read", &read)]),
+        }
+    });
+    let unknown = (reading.kind == Source::Unknown).then(|| {
+        let not_text = reading.notes.contains(&Note::NotText);
+        language.word(if not_text { "bounce.not-text-lead" } else { "bounce.unknown-lead" }).to_owned()
+    });
+    [unknown, unread].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 fn title(language: &Language, reading: &Reading) -> String {
+    if reading.notes.contains(&Note::NotText) {
+        return language.word("bounce.title-not-text").to_owned();
+    }
     let key = format!("bounce.title-{}", reading.kind.key());
     let count = |key: &str, count: usize| language.say(key, &[("count", &count.to_string())]);
     let name = match (reading.recipients.as_slice(), reading.faults.as_slice()) {
@@ -86,14 +109,12 @@ fn about(page: &mut Page, language: &Language, at: usize, answer: &Answer) {
     if !answer.readings.is_empty() {
         blocks.push(Block::Text(language.word("bounce.readings").to_owned()));
         let readings = answer.readings.iter().map(|cause| {
-            let of = |pick: fn(&postroad_reference::language::Topic) -> &String| {
-                topic_text(language, Kind::Cause, cause, pick)
-            };
+            let of = |pick: fn(&Topic) -> &String| topic_text(language, Kind::Cause, cause, pick);
             language.say("bounce.reading", &[("name", &of(|t| &t.name)), ("meaning", &of(|t| &t.meaning))])
         });
         blocks.push(Block::List(readings.collect()));
     }
-    if let Some(topic) = language.topic(Kind::Action, answer.action).filter(|topic| !topic.fix.is_empty()) {
+    if let Some(topic) = steps(language, answer) {
         blocks.push(Block::Heading(labelled(language, language.word("bounce.do"), &topic.name)));
         blocks.push(Block::Steps(topic.fix.clone()));
     }
@@ -105,11 +126,36 @@ fn about(page: &mut Page, language: &Language, at: usize, answer: &Answer) {
     page.section(format!("recipient-{}", at + 1), who, blocks);
 }
 
+/// What to do. What no server holds any more it does not send again by itself.
+fn steps<'a>(language: &'a Language, answer: &Answer) -> Option<&'a Topic> {
+    let key = match (answer.action, answer.outcome) {
+        ("retry-later", Outcome::Failed) => "resend-later",
+        ("slow-down", Outcome::Failed) => "resend-slowly",
+        (key, _) => key,
+    };
+    language.topic(Kind::Action, key).filter(|topic| !topic.fix.is_empty())
+}
+
+/// Whose problem it is; of a text that does not decide, in every sense that it may have.
+fn parties(answer: &Answer) -> Vec<Party> {
+    let mut all = answer.whose.clone();
+    for reading in &answer.readings {
+        let row = signs::causes().iter().find(|row| row.key == *reading);
+        for party in row.into_iter().flat_map(|row| row.whose.split(',')).filter_map(Party::read) {
+            if !all.contains(&party) {
+                all.push(party);
+            }
+        }
+    }
+    all
+}
+
 /// The five questions, then what they rest on.
 fn answers(language: &Language, answer: &Answer) -> Vec<Vec<String>> {
     let word = |key: &str| language.word(key).to_owned();
     let told = |question: &str, tri: Tri| match tri {
         Tri::Ambiguous => word("answer.ambiguous"),
+        Tri::Yes if question == "retry" && answer.outcome == Outcome::Failed => word("answer.retry-again"),
         Tri::Yes | Tri::No => word(&format!("answer.{question}-{}", tri.key())),
     };
     let quoted = |text: &str| format!("`{}`", text.replace('`', "'"));
@@ -125,9 +171,15 @@ fn answers(language: &Language, answer: &Answer) -> Vec<Vec<String>> {
         rows.push(vec![word("bounce.remove"), told("remove", answer.remove)]);
     }
     let whose: Vec<String> =
-        answer.whose.iter().map(|party| word(&format!("party.{}", party.key()))).collect();
-    let nobody = if succeeded { "party.nobody" } else { "party.unknown" };
-    rows.push(vec![word("bounce.whose"), if whose.is_empty() { word(nobody) } else { whose.join("; ") }]);
+        parties(answer).iter().map(|party| word(&format!("party.{}", party.key()))).collect();
+    let parties = whose.join("; ");
+    let whose = match whose.len() {
+        0 if succeeded => word("party.nobody"),
+        0 => word("party.unknown"),
+        2.. if !answer.readings.is_empty() => language.say("bounce.depends", &[("parties", &parties)]),
+        _ => parties,
+    };
+    rows.push(vec![word("bounce.whose"), whose]);
     if !succeeded {
         rows.push(vec![word("bounce.record"), record(language, answer)]);
     }
@@ -179,8 +231,23 @@ fn codes(language: &Language, answer: &Answer) -> Vec<String> {
     }
     if let Some(code) = reply.enhanced {
         let rows = facts::enhanced_code(code.class, code.subject, code.detail);
-        let entry = rows.first().and_then(|row| language.enhanced(row.code));
-        told.extend(entry.map(|entry| format!("{code}: {}", entry.meaning)));
+        let sign = answer.provider.and_then(|name| signs::signs().iter().find(|sign| sign.provider == name));
+        let own = sign.and_then(|sign| {
+            let row = rows.iter().find(|row| row.source.strip_prefix("vendor:") == Some(sign.vendor))?;
+            Some((vendor_name(sign.vendor), language.enhanced(row.code)?))
+        });
+        let shown = code.to_string();
+        let registered = rows.iter().find(|row| row.is_registered());
+        let row = registered.or_else(|| rows.first().filter(|_| own.is_none()));
+        let entry = row.and_then(|row| language.enhanced(row.code));
+        if let Some((vendor, own)) = &own {
+            let values = [("code", shown.as_str()), ("vendor", vendor), ("meaning", &own.meaning)];
+            told.push(language.say("bounce.vendor-code", &values));
+        }
+        told.extend(entry.map(|entry| match own {
+            Some(_) => language.say("bounce.registry-code", &[("code", &shown), ("meaning", &entry.meaning)]),
+            None => format!("{shown}: {}", entry.meaning),
+        }));
     }
     told
 }
@@ -240,7 +307,7 @@ fn of_answer(answer: &Answer) -> Value {
         "recipient": answer.recipient, "message": answer.message, "outcome": answer.outcome.key(),
         "reply": answer.reply.as_ref().map(of_reply), "cause": answer.cause, "action": answer.action,
         "provider": answer.provider, "retry": answer.retry.key(), "slow": answer.slow,
-        "remove": answer.remove.key(), "whose": answer.whose.iter().map(|party| party.key()).collect::<Vec<_>>(),
+        "remove": answer.remove.key(), "whose": parties(answer).iter().map(|party| party.key()).collect::<Vec<_>>(),
         "record": answer.record.as_ref().map(|record| json!({
             "action": record.action, "concerns": record.concerns.as_ref().map(|found| found.value.clone()),
         })),

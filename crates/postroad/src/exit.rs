@@ -9,6 +9,8 @@ pub(crate) enum Exit {
     Done,
     /// The command line is wrong (`EX_USAGE`).
     Usage,
+    /// What was given is nothing that this command knows (`EX_DATAERR`).
+    Data,
     /// A file that was named cannot be read (`EX_NOINPUT`).
     NoInput,
     /// What is needed is not there: a port that is taken, a server that does not run (`EX_UNAVAILABLE`).
@@ -32,6 +34,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Usage => 64,
+            Exit::Data => 65,
             Exit::NoInput => 66,
             Exit::Unavailable => 69,
             Exit::System => 71,

@@ -231,3 +231,49 @@ fn the_site_is_written_and_written_over() {
     assert_eq!(ran.code, 73);
     assert!(ran.err.contains("file"), "{}", ran.err);
 }
+
+#[test]
+fn a_text_that_is_nothing_known_is_an_error_after_its_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    for (path, title) in [
+        (file("empty", b""), "Nothing in this text is known here"),
+        (file("prose", b"hello there"), "Nothing in this text is known here"),
+        (file("octets", &[0, 1, 2, 3, 200, 7].repeat(100)), "This is no text"),
+    ] {
+        let ran = run(&["explain", &path]);
+        assert_eq!((ran.code, ran.out.lines().next()), (65, Some(title)), "{path}");
+    }
+    let bounce = file("bounce", b"550 5.1.1 User unknown");
+    assert_eq!(run(&["explain", &bounce]).code, 0);
+}
+
+#[test]
+fn a_long_file_is_told_with_its_whole_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    std::fs::write(&path, "550 5.1.1 <bob@example.org>: User unknown\n".repeat(200_000)).unwrap();
+    let told = good(&["explain", path.to_str().unwrap()]);
+    assert!(
+        told.lines().nth(2).unwrap().starts_with("Only the first 1024 KiB of 8204 KiB were read;"),
+        "{told}"
+    );
+}
+
+#[test]
+fn no_form_of_an_answer_lets_a_stranger_turn_its_reading_direction() {
+    let reply = "550 5.1.1 user \u{202e}nwonknu\u{2066} \u{200f}here";
+    for form in ["--text", "--json", "--md", "--html"] {
+        let line = ["explain", reply, form];
+        let told = good(if form == "--text" { &line[..2] } else { &line });
+        assert!(!told.contains(['\u{202e}', '\u{2066}', '\u{200f}']), "{form}: {told}");
+        assert!(told.contains("nwonknu"), "{form}: {told}");
+    }
+    let told = good(&["explain", reply, "--json"]);
+    let json: Value = serde_json::from_str(&told).unwrap();
+    assert!(json["replies"][0]["text"].as_str().unwrap().contains("\u{202e}nwonknu"), "{json}");
+}

@@ -21,6 +21,9 @@ const MESSAGES: usize = 1000;
 /// A pasted reply has no more lines than this.
 const REPLY_LINES: usize = 40;
 
+/// What somebody cut out of a line of a log has no more lines than this.
+const FRAGMENT_LINES: usize = 4;
+
 pattern!(
     HEADER,
     r"^(received|return-path|delivered-to|from|to|subject|date|message-id|mime-version|content-type|x-[a-z0-9-]+|authentication-results|arc-[a-z-]+|dkim-signature|auto-submitted|reply-to|references|in-reply-to|precedence|envelope-to|delivery-date|status|sender|cc|content-transfer-encoding|content-language|thread-topic|importance): ?"
@@ -28,17 +31,24 @@ pattern!(
 pattern!(REPLY, r"^[ \t]*#?([2-5]\d\d([ -]|$)|[245]\.\d{1,3}\.\d{1,3}\b)");
 
 words!(FAILED, "failed");
+pattern!(FRAGMENT, r"^[ \t(]*(host \S+ )?(said|refused to talk to me): ?[245]\d\d([ -]|$)");
 
 /// Reads any text: the one entry for bounces, logs and transcripts.
 ///
 /// Time is linear in what is looked at, the first [`LOOK_AT`] octets; nothing in the text can
 /// make it panic. A text that is nothing of this kind gives an empty reading of [`Source::Unknown`].
 pub fn explain_text(input: &[u8]) -> Reading {
-    let mut reading = Reading { cut: input.len() > LOOK_AT, ..Reading::default() };
+    let length = u64::try_from(input.len()).ok();
+    let mut reading = Reading { cut: input.len() > LOOK_AT, length, ..Reading::default() };
     if reading.cut {
         reading.notes.push(Note::Cut);
     }
     let input = looked_at(input);
+    reading.looked_at = input.len();
+    if !is_text(input) {
+        bounce::note(&mut reading, Note::NotText);
+        return reading;
+    }
     let all = lines(input);
     if let Some(ranges) = messages(input, &all) {
         bounce::messages(input, ranges, &mut reading);
@@ -56,6 +66,11 @@ pub fn explain_text(input: &[u8]) -> Reading {
         dialogue_of(&dialogue, &mut reading);
     } else if is_log(&text, &all) {
         bounce::log(&text, &mut reading);
+        if reading.recipients.is_empty() && filled.len() <= FRAGMENT_LINES {
+            bounce::fragment(&text, &mut reading);
+        }
+    } else if filled.len() <= FRAGMENT_LINES && filled.first().is_some_and(|line| FRAGMENT.is_match(line)) {
+        bounce::fragment(&text, &mut reading);
     } else if !filled.is_empty() {
         let failed = FAILED.is_match(text.slice(0..text.len().min(4096)));
         bounce::pasted(text, &mut reading);
@@ -69,12 +84,9 @@ pub fn explain_text(input: &[u8]) -> Reading {
                         .is_some_and(|reply| reply.code.is_some() || reply.enhanced.is_some())
             });
         if !known {
-            reading = Reading {
-                kind: Source::Unknown,
-                cut: reading.cut,
-                notes: reading.notes,
-                ..Reading::default()
-            };
+            reading.kind = Source::Unknown;
+            reading.recipients.clear();
+            reading.replies.clear();
             bounce::note(&mut reading, Note::NothingFound);
         }
     } else {
@@ -88,6 +100,15 @@ fn looked_at(input: &[u8]) -> &[u8] {
     let Some(head) = input.get(..LOOK_AT).filter(|head| head.len() < input.len()) else { return input };
     let end = head.iter().rposition(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1);
     head.get(..end).unwrap_or(head)
+}
+
+/// Whether the octets are text of any language and encoding but UTF-16: those hold hardly a control
+/// character, while of random or packed octets every ninth is one.
+fn is_text(input: &[u8]) -> bool {
+    let is_odd = |byte: &&u8| {
+        matches!(**byte, 0..=6 | 14..=26 | 28..=31 | 127) // Not BEL to CR, nor ESC, which terminals write.
+    };
+    input.iter().filter(is_odd).count() <= input.len() / 20
 }
 
 /// Messages: a header begins the text, or a mailbox file's `From ` line.

@@ -6,11 +6,12 @@ use super::config::ConfigArgs;
 use super::trace::{flush, open, unreadable};
 use crate::exit::Exit;
 use anstream::eprintln;
+use postroad_explain::answer::Source;
 use postroad_explain::code::{self, Asked};
 use postroad_explain::{explain_text, live, story, verdict};
 use postroad_ledger::Reference;
 use postroad_reference::Language;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,7 +30,7 @@ const MOST: u64 = 4 << 20;
 ///   postroad explain K7Q2-9F4M        the reference in a refusal of this server
 /// With --check, whether the cause of a bounce can still be seen in the DNS is looked up at once: reverse
 /// names, SPF, DKIM, DMARC, block lists, mail exchangers. That takes 20 seconds at most.
-/// Exits with 69 if the ledger has no record of a reference.
+/// Exits with 65 if nothing in a text is known, and with 69 if the ledger has no record of a reference.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -75,14 +76,17 @@ fn run_or(args: &Args) -> Result<(), Exit> {
         nothing_to_check(args, "a reference")?;
         return of_record(args, language, reference);
     }
-    let reading = explain_text(&text_of(args, &what)?);
+    let (text, length) = text_of(args, &what)?;
+    let mut reading = explain_text(&text);
+    reading.length = length;
     let mut page = verdict::page(language, &reading);
     if args.check {
         let plans = live::plan(&reading);
         let results = check::run(&plans, args.dns)?;
         live::add(&mut page, language, &reading, &plans, results.as_ref().map_err(|blind| *blind));
     }
-    args.answer.print(&page)
+    args.answer.print(&page)?;
+    if reading.kind == Source::Unknown { Err(Exit::Data) } else { Ok(()) }
 }
 
 /// Refuses `--check` beside something that names no address, domain or list.
@@ -95,7 +99,8 @@ fn nothing_to_check(args: &Args, what: &str) -> Result<(), Exit> {
 }
 
 /// The text to be read: a file, standard input, or what was given itself, if a digit in it may be a code.
-fn text_of(args: &Args, what: &str) -> Result<Vec<u8>, Exit> {
+/// With it, how many octets there are in all, where that is known.
+fn text_of(args: &Args, what: &str) -> Result<(Vec<u8>, Option<u64>), Exit> {
     let unread = |error: &io::Error| {
         eprintln!("postroad: {what}: {error}");
         Exit::NoInput
@@ -103,19 +108,22 @@ fn text_of(args: &Args, what: &str) -> Result<Vec<u8>, Exit> {
     if what == "-" {
         let mut text = Vec::new();
         io::stdin().lock().take(MOST).read_to_end(&mut text).map_err(|error| unread(&error))?;
-        return Ok(text);
+        let length = u64::try_from(text.len()).ok().filter(|length| *length < MOST);
+        return Ok((text, length));
     }
     match args.what.as_slice() {
         [path] if Path::new(path).exists() => {
             let mut text = Vec::new();
-            let read = File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut text));
-            read.map_err(|error| unread(&error)).map(|_octets| text)
+            let file = File::open(path).map_err(|error| unread(&error))?;
+            let length = file.metadata().ok().filter(Metadata::is_file).map(|about| about.len());
+            file.take(MOST).read_to_end(&mut text).map_err(|error| unread(&error))?;
+            Ok((text, length))
         }
         [only] if !only.contains([' ', '.']) || !only.contains(|c: char| c.is_ascii_digit()) => {
             eprintln!("postroad: {what:?} is neither a code nor a file; `postroad codes` lists the codes");
             Err(Exit::Usage)
         }
-        _ => Ok(what.as_bytes().to_vec()),
+        _ => Ok((what.as_bytes().to_vec(), u64::try_from(what.len()).ok())),
     }
 }
 
