@@ -231,6 +231,12 @@ fn a_refusal_leads_and_what_is_untidy_never_does() {
 }
 
 #[test]
+fn a_word_of_a_time_limit_is_no_timeout_while_replies_come() {
+    let text = "* Connected to mx.example.org (192.0.2.1) port 25\n< 220 mx.example.org ESMTP\n> EHLO client.example\n* the timeout is 300 seconds\n< 250 mx.example.org\n> QUIT\n< 221 bye\n";
+    assert_eq!(faults(text), Vec::<String>::new());
+}
+
+#[test]
 fn commands_behind_refused_recipients_are_no_content() {
     let text = "<-  220 mx.example.org ESMTP\n -> EHLO client.example\n<-  250 mx.example.org\n -> MAIL FROM:<a@b.example>\n<-  250 ok\n -> RCPT TO:<c@d.example>\n<** 550 5.1.1 no such user\n -> DATA\n<** 503 5.5.1 no valid recipients\n -> QUIT\n<-  221 bye\n";
     assert_eq!(faults(text), Vec::<String>::new());

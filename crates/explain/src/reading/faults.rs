@@ -241,7 +241,9 @@ impl Walk<'_> {
 
     /// The client waited in vain: what it says afterwards answers nothing.
     fn gave_up_waiting(&mut self, index: usize) {
-        if !self.has_server {
+        // Tools speak of time limits also while all goes well.
+        let next = self.turns.iter().skip(index + 1).find(|turn| turn.side != Side::Note);
+        if !self.has_server || next.is_some_and(|turn| turn.side == Side::Server) {
             return;
         }
         if self.mode == Mode::Content {
