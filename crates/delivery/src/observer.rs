@@ -24,6 +24,8 @@ pub enum Event<'a> {
     Delivered {
         /// The message.
         id: SpoolId,
+        /// Who sent it.
+        sender: &'a ReversePath,
         /// Who has it.
         recipient: &'a Recipient,
         /// The agent's name.
@@ -35,6 +37,8 @@ pub enum Event<'a> {
     Deferred {
         /// The message.
         id: SpoolId,
+        /// Who sent it.
+        sender: &'a ReversePath,
         /// Who waits.
         recipient: &'a Recipient,
         /// The agent's name.
@@ -50,6 +54,8 @@ pub enum Event<'a> {
     Failed {
         /// The message.
         id: SpoolId,
+        /// Who sent it.
+        sender: &'a ReversePath,
         /// Who does not get it.
         recipient: &'a Recipient,
         /// The agent's name.

@@ -239,7 +239,13 @@ impl<S: Spool> Deliveries<S> {
             let Some(recipient) = lease.envelope.recipients().get(at) else { continue };
             if report.outcome == Outcome::Delivered {
                 let waited = now.since(lease.accepted);
-                self.observer.observe(&Event::Delivered { id, recipient, agent, waited });
+                self.observer.observe(&Event::Delivered {
+                    id,
+                    sender: lease.envelope.sender(),
+                    recipient,
+                    agent,
+                    waited,
+                });
             } else {
                 without.push(recipient);
             }
@@ -250,17 +256,19 @@ impl<S: Spool> Deliveries<S> {
 
     fn tell(&self, lease: &Lease, reports: &[Report], now: UnixTime, next: UnixTime) {
         let agent = self.agent.name();
-        let id = lease.id;
+        let (id, sender) = (lease.id, lease.envelope.sender());
         for (&index, report) in lease.open_recipients.iter().zip(reports) {
             let at = usize::try_from(index).unwrap_or(usize::MAX);
             let Some(recipient) = lease.envelope.recipients().get(at) else { continue };
             let cause = report.cause.as_deref();
             self.observer.observe(&match &report.outcome {
                 Outcome::Delivered => {
-                    Event::Delivered { id, recipient, agent, waited: now.since(lease.accepted) }
+                    Event::Delivered { id, sender, recipient, agent, waited: now.since(lease.accepted) }
                 }
-                Outcome::Deferred(refusal) => Event::Deferred { id, recipient, agent, refusal, cause, next },
-                Outcome::Failed(refusal) => Event::Failed { id, recipient, agent, refusal, cause },
+                Outcome::Deferred(refusal) => {
+                    Event::Deferred { id, sender, recipient, agent, refusal, cause, next }
+                }
+                Outcome::Failed(refusal) => Event::Failed { id, sender, recipient, agent, refusal, cause },
             });
         }
     }

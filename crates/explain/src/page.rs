@@ -47,7 +47,8 @@ pub struct Section {
     pub blocks: Vec<Block>,
 }
 
-/// A piece of a section. Text holds literal wire text in backticks, and no other markup.
+/// A piece of a section. Text holds literal wire text in backticks, and no other markup; what strangers wrote is
+/// put between two marks instead that no text of theirs can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Block {
@@ -144,10 +145,83 @@ pub(crate) enum Piece<'a> {
     Literal(&'a str),
 }
 
-/// Cuts a text at its backticks.
+/// Where text begins that a stranger wrote, and where it ends: control characters, so that they stand in no
+/// text that is told otherwise.
+const QUOTED: [char; 2] = ['\u{2}', '\u{3}'];
+
+/// What a stranger wrote, as a literal that nothing in it can end.
+pub(crate) fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let [begin, end] = QUOTED;
+    format!("{begin}{}{end}", text.replace(QUOTED, "\u{fffd}"))
+}
+
+/// Cuts a text into prose and literals.
 pub(crate) fn pieces(text: &str) -> impl Iterator<Item = Piece<'_>> {
-    let parts = text.split('`').enumerate();
-    parts
-        .filter(|(_, part)| !part.is_empty())
-        .map(|(at, part)| if at % 2 == 1 { Piece::Literal(part) } else { Piece::Plain(part) })
+    let [begin, end] = QUOTED;
+    let (mut rest, mut inside) = (text, None);
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let at = match inside {
+                Some(mark) => rest.find(mark),
+                None => rest.find(['`', begin]),
+            };
+            let (part, after) = rest.split_at_checked(at.unwrap_or(rest.len())).unwrap_or((rest, ""));
+            let mut marks = after.chars();
+            let mark = marks.next();
+            rest = marks.as_str();
+            let piece = if inside.is_some() { Piece::Literal(part) } else { Piece::Plain(part) };
+            inside = match (inside, mark) {
+                (None, Some(mark)) if mark == begin => Some(end),
+                (None, Some(mark)) => Some(mark),
+                _ => None,
+            };
+            if !part.is_empty() {
+                return Some(piece);
+            }
+        }
+        None
+    })
+}
+
+/// The text with its literals as it is, without any marks.
+pub(crate) fn unmarked(text: &str) -> String {
+    pieces(text)
+        .map(|piece| match piece {
+            Piece::Plain(part) | Piece::Literal(part) => part,
+        })
+        .collect()
+}
+
+/// A literal between more backticks than stand together in it (as Markdown has it).
+pub(crate) fn fenced(literal: &str) -> String {
+    let longest = literal.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    if longest == 0 {
+        return format!("`{literal}`");
+    }
+    let fence = "`".repeat(longest + 1);
+    format!("{fence} {literal} {fence}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_what_is_quoted_ends_it() {
+        let text = format!("a `b` {} c", quoted("x`**y**`\u{3}z"));
+        let found: Vec<_> = pieces(&text).collect();
+        let wanted = [
+            Piece::Plain("a "),
+            Piece::Literal("b"),
+            Piece::Plain(" "),
+            Piece::Literal("x`**y**`\u{fffd}z"),
+            Piece::Plain(" c"),
+        ];
+        assert_eq!(found, wanted);
+        assert_eq!(pieces("``a`").collect::<Vec<_>>(), [Piece::Plain("a")]);
+        assert_eq!(unmarked(&text), "a b x`**y**`\u{fffd}z c");
+    }
 }

@@ -6,8 +6,9 @@
 )]
 
 use crate::code::{Asked, labelled, topic_text};
-use crate::page::{Block, Page};
-use postroad_ledger::{Event, Kept, Origin, Outcome, Record, Reference, Side};
+use crate::page::{Block, Page, quoted, unmarked};
+use postroad_ledger::{Event, Kept, Origin, Outcome, Record, Reference, Side, path};
+use postroad_proto::reply::ReplyId;
 use postroad_proto::time::UnixTime;
 use postroad_reference::language::{Kind, Language, Topic};
 use serde_json::{Value, json};
@@ -107,13 +108,13 @@ fn circumstances(page: &mut Page, language: &Language, record: &Record, about: u
     let (mut hello, mut tls, mut sender, mut recipient) = (None, None, None, None);
     for (_, event) in record.events.iter().take(about.saturating_add(1)) {
         match event {
-            Event::Secured { version, cipher } => tls = Some(format!("{version}, {cipher}")),
+            Event::Secured { version, cipher } => tls = Some(quoted(&format!("{version}, {cipher}"))),
             Event::Command { line, .. } => {
                 let (verb, rest) = line.split_once([' ', ':']).unwrap_or((line, ""));
                 match verb.to_ascii_uppercase().as_str() {
-                    "EHLO" | "HELO" | "LHLO" => hello = Some(rest.to_owned()),
-                    "MAIL" => (sender, recipient) = (Some(path_of(rest)), None),
-                    "RCPT" => recipient = Some(path_of(rest)),
+                    "EHLO" | "HELO" | "LHLO" => hello = Some(quoted(rest)),
+                    "MAIL" => (sender, recipient) = (Some(path_of(line, rest)), None),
+                    "RCPT" => recipient = Some(path_of(line, rest)),
                     "RSET" => (sender, recipient) = (None, None),
                     _ => {}
                 }
@@ -128,15 +129,18 @@ fn circumstances(page: &mut Page, language: &Language, record: &Record, about: u
             language.word("story.tls"),
             tls.unwrap_or_else(|| language.word("story.no-tls").to_owned()),
         );
-        let sender =
-            sender.map(
-                |sender| if sender == "<>" { language.word("story.null-sender").to_owned() } else { sender },
-            );
+        let sender = sender.map(|sender| {
+            if sender == "<>" { language.word("story.null-sender").to_owned() } else { quoted(&sender) }
+        });
         page.fact("sender", language.word("story.sender"), sender.unwrap_or_default());
-        page.fact("recipient", language.word("story.recipient"), recipient.unwrap_or_default());
+        page.fact(
+            "recipient",
+            language.word("story.recipient"),
+            recipient.map(|path| quoted(&path)).unwrap_or_default(),
+        );
     }
     if let Some((_, event @ Event::Reply { .. })) = record.events.get(about) {
-        page.fact("reply", language.word("story.reply"), format!("`{}`", literal(&said(event))));
+        page.fact("reply", language.word("story.reply"), quoted(&said(event)));
     }
 }
 
@@ -152,7 +156,7 @@ fn stalls(page: &mut Page, language: &Language, record: &Record) {
         let Event::Stall { kind, evidence } = event else { continue };
         let Some(topic) = language.topic(Kind::Stall, kind) else { continue };
         let rows = evidence.iter().map(|(name, value)| {
-            labelled(language, language.word(&format!("evidence.{name}")), &literal(value))
+            labelled(language, language.word(&format!("evidence.{name}")), &quoted(value))
         });
         let blocks = vec![
             Block::Heading(topic.name.clone()),
@@ -175,7 +179,7 @@ fn anomalies(page: &mut Page, language: &Language, record: &Record) {
         let mut told = Vec::new();
         if !after.is_empty() {
             told.push(language.say("story.offset", &[("offset", &offset.to_string())]));
-            told.push(language.say("story.window", &[("window", &format!("`{}`", window(before, after)))]));
+            told.push(language.say("story.window", &[("window", &quoted(&window(before, after)))]));
         }
         told.push(language.say("story.reading", &[("ours", &ours), ("other", language.word(&other))]));
         blocks.push(Block::List(told));
@@ -203,12 +207,12 @@ fn check(language: &Language, event: &Event<'_>) -> Option<String> {
             let key = format!("result.{result}");
             let known = language.word(&key);
             let result = if known == key {
-                language.say("result.refused", &[("name", &format!("`{result}`"))])
+                language.say("result.refused", &[("name", &reply_name(language, result))])
             } else {
                 known.to_owned()
             };
             let inputs: Vec<String> =
-                inputs.iter().map(|(_, value)| format!("`{}`", literal(value))).collect();
+                inputs.iter().map(|(name, value)| input(language, name, value)).collect();
             let check = language.word(&format!("check.{check}")).to_owned();
             let values = [("check", check.as_str()), ("result", &result), ("inputs", &inputs.join(", "))];
             language.say(if inputs.is_empty() { "story.found" } else { "story.found-in" }, &values)
@@ -219,7 +223,7 @@ fn check(language: &Language, event: &Event<'_>) -> Option<String> {
         }
         Event::Verdict { question, rule, .. } => {
             let question = format!("question.{question}");
-            let rule = format!("`{}`", literal(rule));
+            let rule = reply_name(language, rule);
             language.say("story.verdict", &[("question", language.word(&question)), ("rule", &rule)])
         }
         _ => return None,
@@ -280,7 +284,7 @@ fn line(language: &Language, event: &Event<'_>) -> Option<String> {
         }
         Event::Reply { .. } => format!("S: {}", said(event)),
         Event::Finding { .. } | Event::NotRun { .. } | Event::Verdict { .. } => {
-            note(check(language, event)?.replace('`', ""))
+            note(unmarked(&check(language, event)?))
         }
         Event::Content { octets, crlf, bare_lf, bare_cr, ms, .. } => {
             let values = [octets, crlf, bare_lf, bare_cr, ms].map(ToString::to_string);
@@ -364,16 +368,35 @@ fn last_refusal(record: &Record) -> usize {
     record.events.iter().rposition(|(_, event)| is_refusal(event)).unwrap_or(record.events.len())
 }
 
-/// The path of MAIL or RCPT: what stands up to `>`.
-fn path_of(rest: &str) -> String {
+/// The path of MAIL or RCPT, in angle brackets; where it has none, the word that stands in its place.
+fn path_of(line: &str, rest: &str) -> String {
+    if let Some((_, address)) = path(line) {
+        return format!("<{address}>");
+    }
     let path = rest.split_once(':').map_or(rest, |(_, path)| path).trim();
-    path.split_once('>').map_or(path, |(path, _)| path).split(' ').next().unwrap_or_default().to_owned()
-        + if path.contains('>') { ">" } else { "" }
+    path.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// A backtick in what was quoted would end the quotation.
-fn literal(text: &str) -> String {
-    text.replace('`', "'")
+/// What a person calls a reply of the catalogue: its codes, and what they mean.
+fn reply_name(language: &Language, name: &str) -> String {
+    let Some(id) = ReplyId::ALL.iter().find(|id| id.name() == name) else { return quoted(name) };
+    let basic = language.code(id.code()).map(|entry| entry.name.as_str());
+    let enhanced = id.enhanced().and_then(|code| {
+        let rows =
+            postroad_reference::facts::enhanced_code(code.class() as u16, code.subject(), code.detail());
+        rows.first().and_then(|row| language.enhanced(row.code)).map(|entry| (code, entry.name.as_str()))
+    });
+    match enhanced {
+        Some((code, meaning)) => labelled(language, &format!("{} {code}", id.code()), meaning),
+        None => labelled(language, &id.code().to_string(), basic.unwrap_or_default()),
+    }
+}
+
+/// From what a check found something: its label, where the value does not speak for itself.
+fn input(language: &Language, name: &str, value: &str) -> String {
+    let key = format!("input.{name}");
+    let label = language.word(&key);
+    if label == key { quoted(value) } else { labelled(language, label, &quoted(value)) }
 }
 
 fn window(before: &[u8], after: &[u8]) -> String {

@@ -3,7 +3,7 @@
 
 use crate::answer::{Answer, Fault, Note, Outcome, Party, Reading, Reply, Source, Tri};
 use crate::code::{labelled, topic_text, vendor_name};
-use crate::page::{Block, Page};
+use crate::page::{Block, Page, quoted};
 use postroad_reference::facts;
 use postroad_reference::language::{Kind, Language, Topic};
 use postroad_reference::signs;
@@ -158,7 +158,6 @@ fn answers(language: &Language, answer: &Answer) -> Vec<Vec<String>> {
         Tri::Yes if question == "retry" && answer.outcome == Outcome::Failed => word("answer.retry-again"),
         Tri::Yes | Tri::No => word(&format!("answer.{question}-{}", tri.key())),
     };
-    let quoted = |text: &str| format!("`{}`", text.replace('`', "'"));
     let mut rows = vec![
         vec![word("bounce.cause"), cause_name(language, answer)],
         vec![word("bounce.outcome"), word(&format!("outcome.{}", answer.outcome.key()))],
@@ -215,7 +214,7 @@ fn record(language: &Language, answer: &Answer) -> String {
     match &record.concerns {
         _ if text.is_empty() => language.word("bounce.no-record").to_owned(),
         Some(found) => {
-            let value = format!("`{}`", found.value.replace('`', "'"));
+            let value = quoted(&found.value);
             language.say("bounce.concerns", &[("record", &text), ("value", &value)])
         }
         None => text,

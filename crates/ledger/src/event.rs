@@ -209,6 +209,12 @@ events! {
         reply: Cow<'a, str>,
         /// Milliseconds it took.
         ms: u64,
+        /// The sender in the envelope, empty for `<>`; none in what an older server wrote.
+        sender: Option<Cow<'a, str>>,
+        /// The name of the reply in the catalogue.
+        name: Option<Cow<'a, str>>,
+        /// When it is tried again, in milliseconds of Unix time; none where it is not.
+        next: Option<u64>,
     }
     14 /// Events were not kept, because the session had too many since its last message.
     Dropped {

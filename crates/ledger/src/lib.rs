@@ -52,3 +52,4 @@ pub use reference::{NotAReference, Reference, References};
 pub use search::{Page, Position, ReadError, Reader, Record, survey};
 pub use session::{Chunk, Origin, SessionLog};
 pub use summary::{Happening, Summary};
+pub use terms::path;

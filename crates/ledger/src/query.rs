@@ -33,6 +33,8 @@ pub struct Query {
     pub until: Option<UnixTime>,
     /// The code of a refusal.
     pub code: Option<CodePattern>,
+    /// Also the ends of sessions.
+    pub ends: bool,
     /// How many at most.
     pub limit: usize,
 }
@@ -49,6 +51,7 @@ impl Default for Query {
             since: None,
             until: None,
             code: None,
+            ends: true,
             limit: LIMIT,
         }
     }

@@ -9,12 +9,12 @@ use crate::query::{Query, reference_hash};
 use crate::reference::Reference;
 use crate::session::{Header, Origin};
 use crate::store::{SCHEMA, column};
-use crate::summary::{Summary, catalogue_text, summaries};
+use crate::summary::{Happening, Summary, catalogue_text, summaries};
 use crate::terms::{may_hold, next_chunk};
 use postroad_proto::time::UnixTime;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -26,6 +26,8 @@ const BUSY: Duration = Duration::from_secs(2);
 const MAX_RECORD: (usize, usize) = (1 << 20, 7 << 20);
 /// A clock may be set back by so much, in milliseconds, without a search missing anything.
 const SLACK: u64 = 60_000;
+/// Messages with the same message-id whose attempts are looked for.
+const MAX_JOINED: usize = 100;
 /// Most lines that a search gives.
 const MAX_LIMIT: usize = 10_000;
 
@@ -176,6 +178,9 @@ impl Reader {
                 if page.lines.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             },
         )?;
+        let attempts =
+            self.attempts(query, "last_ms >= ? ORDER BY last_ms DESC, id DESC", since, page.position)?;
+        page.lines.extend(attempts);
         drop(snapshot);
         page.lines.sort_by_key(|line| std::cmp::Reverse(line.at));
         page.lines.truncate(limit);
@@ -202,9 +207,56 @@ impl Reader {
             page.position = Position(id);
             ControlFlow::Break(())
         })?;
+        let attempts = self.attempts(query, "id > ? ORDER BY id", after.0, page.position)?;
+        page.lines.extend(attempts);
         drop(snapshot);
         page.lines.sort_by_key(|line| line.at);
         Ok(page)
+    }
+
+    /// The attempts to deliver messages that have the message-id which is sought: an attempt knows its message by
+    /// the queue id alone. What is behind `last` is left out.
+    fn attempts(
+        &self,
+        query: &Query,
+        range: &str,
+        bound: i64,
+        last: Position,
+    ) -> Result<Vec<Summary>, ReadError> {
+        if query.message_id.is_none() || query.ip.is_some() || query.code.is_some() {
+            return Ok(Vec::new());
+        }
+        let message = Query { message_id: query.message_id.clone(), ..Query::default() };
+        let mut ids = BTreeSet::new();
+        self.visit("id > ? ORDER BY id DESC", 0, &message.hashes(), &mut |_, block| {
+            let mut page = Page::default();
+            page.take(block, &message);
+            ids.extend(page.lines.into_iter().filter_map(|line| match line.what {
+                Happening::Accepted { queue_id, .. } => Some(queue_id),
+                _ => None,
+            }));
+            if ids.len() < MAX_JOINED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        ids.retain(|id| query.queue_id.as_ref().is_none_or(|wanted| wanted == id));
+        let limit = query.limit.min(MAX_LIMIT);
+        let mut found = Vec::new();
+        for id in ids.into_iter().take(MAX_JOINED) {
+            let attempts = Query { queue_id: Some(id), message_id: None, ..query.clone() };
+            let mut page = Page::default();
+            self.visit(range, bound, &attempts.hashes(), &mut |id, block| {
+                if Position(id) > last {
+                    return ControlFlow::Continue(());
+                }
+                let before = page.lines.len();
+                page.take(block, &attempts);
+                page.lines.get_mut(before..).unwrap_or_default().reverse();
+                if page.lines.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            found.extend(
+                page.lines.into_iter().filter(|line| matches!(line.what, Happening::Attempted { .. })),
+            );
+        }
+        Ok(found)
     }
 
     /// Visits blocks that may hold all the hashes, with what is in them; with nothing if that cannot be read.

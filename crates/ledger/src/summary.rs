@@ -118,6 +118,7 @@ pub(crate) fn summaries(
         let what = known.read(event);
         if let Some((what, sender, recipients)) = what
             && in_time
+            && (query.ends || !matches!(what, Happening::Closed { .. }))
             && fits(query, &what, sender.as_deref(), &recipients)
         {
             found(Summary {
@@ -163,10 +164,10 @@ impl<'a> Known<'a> {
                 let (queue_id, message_id) = (queue_id.into_owned(), message_id.map(Cow::into_owned));
                 Some((Happening::Accepted { queue_id, message_id, octets }, Some(sender), recipients))
             }
-            Event::Attempt { queue_id, recipient, agent, outcome, reply, .. } => {
+            Event::Attempt { queue_id, recipient, agent, outcome, reply, sender, .. } => {
                 let (queue_id, agent, reply) =
                     (queue_id.into_owned(), agent.into_owned(), reply.into_owned());
-                Some((Happening::Attempted { queue_id, agent, outcome, reply }, None, vec![recipient]))
+                Some((Happening::Attempted { queue_id, agent, outcome, reply }, sender, vec![recipient]))
             }
             Event::Anomaly { kind, .. } => Some(self.line(Happening::Anomaly { kind: kind.into_owned() })),
             Event::Stall { kind, .. } => Some(self.line(Happening::Stall { kind: kind.into_owned() })),
@@ -190,10 +191,10 @@ impl<'a> Known<'a> {
         self.asked = false;
         match path(line) {
             Some(("MAIL", address)) => {
-                *self = Self { sender: Some(Cow::Owned(address.to_owned())), ..Self::default() };
+                *self = Self { sender: Some(Cow::Owned(address.into_owned())), ..Self::default() };
             }
             Some((_, address)) => {
-                self.recipients.push(Cow::Owned(address.to_owned()));
+                self.recipients.push(Cow::Owned(address.into_owned()));
                 self.asked = true;
             }
             None => {

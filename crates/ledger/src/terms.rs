@@ -10,6 +10,7 @@ use crate::session::{Header, Source, verb};
 use crate::wire::take_octets;
 use postroad_proto::reply::EnhancedCode;
 use postroad_proto::time::UnixTime;
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// Bits of the filter for each term, and how many of them a term sets: one block in a hundred is read in vain.
@@ -207,7 +208,7 @@ pub(crate) fn chunk_terms(chunk: &[u8], found: &mut dyn FnMut(Term<'_>)) {
         match event {
             Event::Command { line, .. } | Event::Carried { line } => {
                 if let Some((_, address)) = path(&line) {
-                    found_address(address, found);
+                    found_address(&address, found);
                 }
             }
             Event::Reply { code, enhanced, reference, .. } => {
@@ -229,9 +230,12 @@ pub(crate) fn chunk_terms(chunk: &[u8], found: &mut dyn FnMut(Term<'_>)) {
                     found(Term::MessageId(bare_id(&id)));
                 }
             }
-            Event::Attempt { queue_id, recipient, .. } => {
+            Event::Attempt { queue_id, recipient, sender, .. } => {
                 found(Term::QueueId(&queue_id));
                 found_address(&recipient, found);
+                if let Some(sender) = sender {
+                    found_address(&sender, found);
+                }
             }
             Event::Opened { .. }
             | Event::Secured { .. }
@@ -266,23 +270,36 @@ pub(crate) fn bare_id(id: &str) -> &str {
     id.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(id)
 }
 
-/// `MAIL` or `RCPT`, and the address in the path, without a source route (RFC 5321 Appendix C).
-pub(crate) fn path(line: &str) -> Option<(&'static str, &str)> {
+/// `MAIL` or `RCPT`, and the address in the path, without a source route (RFC 5321 Appendix C). The line is as
+/// [`Event::Command`] has it: a backslash stands there twice.
+pub fn path(line: &str) -> Option<(&'static str, Cow<'_, str>)> {
     let verb = verb(line.as_bytes()).filter(|verb| matches!(*verb, "MAIL" | "RCPT"))?;
     let (_, rest) = line.split_once('<')?;
-    let mut quoted = false;
-    let mut last = ' ';
-    let end = rest.find(|c| {
-        quoted ^= c == '"' && last != '\\';
-        last = c;
-        c == '>' && !quoted
-    })?;
-    let inner = rest.get(..end)?;
+    let (mut quoted, mut escaped) = (false, false);
+    let mut octets = rest.bytes().enumerate().peekable();
+    let mut end = None;
+    while let Some((at, octet)) = octets.next() {
+        if octet == b'\\' && octets.next_if(|(_, next)| *next == b'\\').is_some() {
+            // One backslash of the path: in a quoted string it takes the next octet with it (RFC 5321 §4.1.2).
+            escaped = quoted && !escaped;
+            continue;
+        }
+        match octet {
+            b'"' if !escaped => quoted = !quoted,
+            b'>' if !quoted => {
+                end = Some(at);
+                break;
+            }
+            _ => {}
+        }
+        escaped = false;
+    }
+    let inner = rest.get(..end?)?;
     let address = match inner.split_once(':') {
         Some((route, address)) if route.starts_with('@') => address,
         _ => inner,
     };
-    Some((verb, address))
+    Some((verb, if address.contains("\\\\") { address.replace("\\\\", "\\").into() } else { address.into() }))
 }
 
 #[cfg(test)]
@@ -319,11 +336,15 @@ mod tests {
             ("RCPT TO:<@x,@y:a@b.example>", Some(("RCPT", "a@b.example"))),
             ("RCPT TO:<\"x>y\"@b.example> NOTIFY=NEVER", Some(("RCPT", "\"x>y\"@b.example"))),
             ("RCPT TO:<Postmaster>", Some(("RCPT", "Postmaster"))),
+            (r#"RCPT TO:<"a\\">b"@c.example>"#, Some(("RCPT", r#""a\">b"@c.example"#))),
+            (r#"RCPT TO:<"a\\\\"@c.example> x"#, Some(("RCPT", r#""a\\"@c.example"#))),
+            ("RCPT TO:<\"<img/src=x>\"@b.example>", Some(("RCPT", "\"<img/src=x>\"@b.example"))),
             ("RCPT TO:a@b.example", None),
             ("RCPT TO:<a@b.example", None),
             ("VRFY <a@b.example>", None),
         ] {
-            assert_eq!(path(line), wanted, "{line}");
+            let found = path(line);
+            assert_eq!(found.as_ref().map(|(verb, path)| (*verb, path.as_ref())), wanted, "{line}");
         }
     }
 }

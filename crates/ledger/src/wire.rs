@@ -201,7 +201,11 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
             inner.put(out);
         }
     }
+    /// Where nothing stands any more, an older server wrote the event, which had no such field.
     fn take(from: &mut &'a [u8]) -> Option<Self> {
+        if from.is_empty() {
+            return Some(None);
+        }
         match u8::take(from)? {
             0 => Some(None),
             1 => T::take(from).map(Some),

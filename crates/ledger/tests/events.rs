@@ -127,16 +127,15 @@ fn event() -> impl Strategy<Value = Event<'static>> {
             octets_in,
             octets_out
         }),
-        (text(), text(), text(), outcome, text(), n()).prop_map(
-            |(queue_id, recipient, agent, outcome, reply, ms)| Event::Attempt {
-                queue_id,
-                recipient,
-                agent,
-                outcome,
-                reply,
-                ms
-            }
-        ),
+        (
+            (text(), text(), text(), outcome, text(), n()),
+            proptest::option::of(text()),
+            proptest::option::of(text()),
+            proptest::option::of(n())
+        )
+            .prop_map(|((queue_id, recipient, agent, outcome, reply, ms), sender, name, next)| {
+                Event::Attempt { queue_id, recipient, agent, outcome, reply, ms, sender, name, next }
+            }),
         n().prop_map(|events| Event::Dropped { events }),
         text().prop_map(|line| Event::Carried { line }),
     ]
@@ -228,6 +227,28 @@ fn an_event_of_a_newer_server_is_passed_over() {
             (8, Event::Dropped { events: 6 }),
         ]
     );
+}
+
+#[test]
+fn an_attempt_of_an_older_server_is_read_without_what_it_did_not_know() {
+    let attempt = Event::Attempt {
+        queue_id: "Qone".into(),
+        recipient: "bob@example.org".into(),
+        agent: "maildir".into(),
+        outcome: Outcome::Deferred,
+        reply: "452 4.2.2 The mailbox is full".into(),
+        ms: 3,
+        sender: None,
+        name: None,
+        next: None,
+    };
+    let mut octets = Vec::new();
+    encode(5, &attempt, &mut octets);
+    // The three fields that it did not write.
+    octets.truncate(octets.len() - 3);
+    octets[1] -= 3;
+    encode(6, &Event::Dropped { events: 4 }, &mut octets);
+    assert_eq!(decode(&octets).collect::<Vec<_>>(), [(5, attempt), (6, Event::Dropped { events: 4 })]);
 }
 
 #[test]

@@ -300,16 +300,84 @@ fn deliveries_are_found_by_queue_id_and_recipient() {
         outcome,
         reply: "452 4.2.2 The mailbox is full".into(),
         ms: 3,
+        sender: Some("alice@client.example".into()),
+        name: Some("MailboxFull".into()),
+        next: Some(START + 60_000),
     };
     log.record(Tick::default(), &attempt("bob@example.org", Outcome::Deferred));
     log.record(Tick::default(), &attempt("carol@example.org", Outcome::Delivered));
     world.submit(&mut log);
     let reader = world.flush();
     let carol = query(|q| q.to = Some("carol@example.org".parse().unwrap()));
-    assert_eq!(lines(&reader.search(&carol).unwrap()), ["0 ->carol@example.org: Delivered Qone"]);
+    assert_eq!(
+        lines(&reader.search(&carol).unwrap()),
+        ["0 alice@client.example>carol@example.org: Delivered Qone"]
+    );
     let both = query(|q| q.queue_id = Some("Qone".into()));
     assert_eq!(reader.search(&both).unwrap().lines.len(), 2);
     assert_eq!(reader.find(log.reference()).unwrap().unwrap().origin, Origin::Delivery);
+}
+
+#[test]
+fn the_attempts_of_a_message_are_found_by_its_sender_and_message_id() {
+    let world = World::new();
+    world.usual("192.0.2.7:1", 0, "alice@client.example", "bob@example.org", "one");
+    world.usual("192.0.2.7:1", 1, "else@client.example", "bob@example.org", "two");
+    for (id, sender) in [("Qone", "alice@client.example"), ("Qtwo", "else@client.example")] {
+        let started = UnixTime(START + 3000);
+        let mut log =
+            SessionLog::new(world.references.next(started), started, Tick::default(), Origin::Delivery);
+        let attempt = Event::Attempt {
+            queue_id: id.into(),
+            recipient: "bob@example.org".into(),
+            agent: "maildir".into(),
+            outcome: Outcome::Failed,
+            reply: "552 5.2.2 The mailbox is full".into(),
+            ms: 3,
+            sender: Some(sender.into()),
+            name: Some("MailboxFullForLong".into()),
+            next: None,
+        };
+        log.record(Tick::default(), &attempt);
+        world.submit(&mut log);
+    }
+    let reader = world.flush();
+    let failed = "3000 alice@client.example>bob@example.org: Failed Qone";
+    let accepted = "20 alice@client.example>bob@example.org: accepted Qone";
+    let by_id = query(|q| q.message_id = Some("<one@Client.example>".into()));
+    assert_eq!(lines(&reader.search(&by_id).unwrap()), [failed, accepted]);
+    assert_eq!(
+        lines(&reader.follow(&by_id, postroad_ledger::Position::default()).unwrap()),
+        [accepted, failed]
+    );
+    assert!(reader.follow(&by_id, reader.position().unwrap()).unwrap().lines.is_empty());
+    let mut late = by_id.clone();
+    late.since = Some(UnixTime(START + 2000));
+    assert_eq!(lines(&reader.search(&late).unwrap()), [failed]);
+    let mut newest = by_id;
+    newest.limit = 1;
+    assert_eq!(lines(&reader.search(&newest).unwrap()), [failed]);
+    let by_sender = query(|q| {
+        q.from = Some("alice@client.example".parse().unwrap());
+        q.ends = false;
+        q.limit = 2;
+    });
+    assert_eq!(lines(&reader.search(&by_sender).unwrap()), [failed, accepted]);
+}
+
+#[test]
+fn ends_of_sessions_take_no_place_of_a_limit_that_leaves_them_out() {
+    let world = World::new();
+    for second in 0..3 {
+        world.usual("192.0.2.7:1", second, "alice@client.example", "bob@example.org", "one");
+    }
+    let reader = world.flush();
+    let limited = |limit, ends| {
+        let lines = lines(&reader.search(&query(|q| (q.limit, q.ends) = (limit, ends))).unwrap());
+        lines.iter().filter(|line| line.ends_with("quit")).count() * 100 + lines.len()
+    };
+    assert_eq!((limited(3, false), limited(100, false)), (3, 6));
+    assert_eq!((limited(3, true), limited(100, true)), (103, 309));
 }
 
 #[test]

@@ -59,12 +59,25 @@ impl UnixTime {
         Rfc3339(self)
     }
 
-    /// Reads what [`Self::rfc3339`] writes, or a date alone, which is its beginning; years 1970 to 9999.
+    /// RFC 3339 with milliseconds, as in `2026-11-22T08:00:00.042Z`.
+    pub fn rfc3339_ms(self) -> Rfc3339Ms {
+        Rfc3339Ms(self)
+    }
+
+    /// Reads what [`Self::rfc3339`] and [`Self::rfc3339_ms`] write, or a date alone, which is its beginning; years
+    /// 1970 to 9999.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         const LENGTHS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let (date, time) =
             text.split_once('T').map_or((text, "00:00:00"), |(d, t)| (d, t.strip_suffix('Z').unwrap_or("")));
         let [year, month, day] = three(date, '-', [4, 2, 2])?;
+        let (time, ms) = match time.split_once('.') {
+            Some((time, ms)) if ms.len() == 3 && ms.bytes().all(|digit| digit.is_ascii_digit()) => {
+                (time, ms.parse().ok()?)
+            }
+            Some(_) => return None,
+            None => (time, 0),
+        };
         let [hour, minute, second] = three(time, ':', [2, 2, 2])?;
         let leap =
             |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -78,7 +91,7 @@ impl UnixTime {
         let years: u64 = (1970..year).map(|year| 365 + u64::from(leap(year))).sum();
         let months: u64 = (1..month).filter_map(|month| length(year, month)).sum();
         let days = years + months + day - 1;
-        Some(Self(1000 * (86_400 * days + 3600 * hour + 60 * minute + second)))
+        Some(Self(1000 * (86_400 * days + 3600 * hour + 60 * minute + second) + ms))
     }
 
     fn civil(self) -> Civil {
@@ -130,6 +143,19 @@ pub struct Rfc5322(UnixTime);
 /// See [`UnixTime::rfc3339`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rfc3339(UnixTime);
+
+/// See [`UnixTime::rfc3339_ms`].
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339Ms(UnixTime);
+
+impl fmt::Display for Rfc3339Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = self.0.civil();
+        let (hour, minute) = (c.second_of_day / 3600, c.second_of_day / 60 % 60);
+        let (second, ms) = (c.second_of_day % 60, self.0.0 % 1000);
+        write!(f, "{:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z", c.year, c.month, c.day)
+    }
+}
 
 impl fmt::Display for Rfc5322 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,11 +213,16 @@ mod tests {
             assert_eq!(time.rfc5322().to_string(), mail);
             assert_eq!(time.rfc3339().to_string(), iso);
             assert_eq!(UnixTime::parse_rfc3339(iso), Some(time));
+            let exact = UnixTime(time.0 / 1000 * 1000 + 42);
+            assert!(exact.rfc3339_ms().to_string().ends_with(".042Z"));
+            assert_eq!(UnixTime::parse_rfc3339(&exact.rfc3339_ms().to_string()), Some(exact));
         }
         assert_eq!(UnixTime::parse_rfc3339("2000-02-29"), Some(UnixTime(951_782_400_000)));
         for bad in [
             "",
             "2001-02-29",
+            "2000-01-01T00:00:00.1Z",
+            "2000-01-01T00:00:00.+12Z",
             "1969-12-31",
             "2000-13-01",
             "2000-00-01",

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::config::{Config, LineEnds};
 use crate::metrics::Metrics;
-use crate::record::Records;
+use crate::record::{Came, Records, sender_text};
 use crate::shared::Room;
 use crate::shown::Addresses;
 use postroad_delivery::agent::maildir::{
@@ -16,7 +16,6 @@ use postroad_delivery::observer::{Event, Observer};
 use postroad_delivery::route::{Override, Quota, Route};
 use postroad_delivery::runner::{Clock as DeliveryClock, RunnerSettings};
 use postroad_delivery::schedule::Schedule;
-use postroad_ledger::Outcome;
 use postroad_proto::addr::{Mailbox, ReversePath};
 use postroad_proto::envelope::Envelope;
 use postroad_proto::reply::Refusal;
@@ -129,9 +128,10 @@ pub(crate) struct Narrator {
 }
 
 impl Narrator {
-    fn record(&self, id: SpoolId, to: &Mailbox, agent: &str, came: (Outcome, &str, Duration)) {
+    fn record(&self, id: SpoolId, from: &ReversePath, to: &Mailbox, agent: &str, came: &Came<'_>) {
         if let Some(records) = &self.records {
-            records.attempt(&id.to_string(), &to.to_string(), agent, came);
+            let from = sender_text(from);
+            records.attempt(&id.to_string(), (&from, &to.to_string()), agent, came);
         }
     }
 }
@@ -140,26 +140,24 @@ impl Observer for Narrator {
     fn observe(&self, event: &Event<'_>) {
         let shown = self.addresses;
         match event {
-            Event::Delivered { id, recipient, agent, waited } => {
+            Event::Delivered { id, sender, recipient, agent, waited } => {
                 self.metrics.delivered.inc();
                 let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                 info!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, waited_ms, "delivered");
-                self.record(*id, &recipient.mailbox, agent, (Outcome::Delivered, "", *waited));
+                self.record(*id, sender, &recipient.mailbox, agent, &Came::Delivered(*waited));
             }
-            Event::Deferred { id, recipient, agent, refusal, cause, next } => {
+            Event::Deferred { id, sender, recipient, agent, refusal, cause, next } => {
                 self.metrics.deferred.inc();
                 warn!(
                     %id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause)).as_deref(), next = %next.rfc3339(),
                     "deferred"
                 );
-                let said = refusal.reply().to_string();
-                self.record(*id, &recipient.mailbox, agent, (Outcome::Deferred, &said, Duration::ZERO));
+                self.record(*id, sender, &recipient.mailbox, agent, &Came::Deferred(refusal.reply(), *next));
             }
-            Event::Failed { id, recipient, agent, refusal, cause } => {
+            Event::Failed { id, sender, recipient, agent, refusal, cause } => {
                 self.metrics.failed.inc();
                 error!(%id, recipient = %shown.mailbox(&recipient.mailbox), agent, reply = %shown.reply(refusal.reply()), cause = cause.map(|cause| shown.cause(cause)).as_deref(), "failed");
-                let said = refusal.reply().to_string();
-                self.record(*id, &recipient.mailbox, agent, (Outcome::Failed, &said, Duration::ZERO));
+                self.record(*id, sender, &recipient.mailbox, agent, &Came::Failed(refusal.reply()));
             }
             Event::SetAside { id, sender, recipients, accepted } => {
                 let lies = quarantined(&self.spool).unwrap_or_default();

@@ -11,7 +11,7 @@ use postroad_proto::addr::ReversePath;
 use postroad_proto::envelope::Envelope;
 use postroad_proto::reply::{Refusal, Reply};
 use postroad_proto::server::{Content, Note, Stall};
-use postroad_proto::time::Tick;
+use postroad_proto::time::{Tick, UnixTime};
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -53,19 +53,26 @@ impl Records {
     pub(crate) fn attempt(
         &self,
         queue_id: &str,
-        recipient: &str,
+        (sender, recipient): (&str, &str),
         agent: &str,
-        came: (Outcome, &str, Duration),
+        came: &Came<'_>,
     ) {
         let mut log = self.log(Origin::Delivery);
-        let (outcome, reply, took) = came;
+        let (outcome, reply, next, took) = match came {
+            Came::Delivered(took) => (Outcome::Delivered, None, None, *took),
+            Came::Deferred(reply, next) => (Outcome::Deferred, Some(*reply), Some(next.0), Duration::ZERO),
+            Came::Failed(reply) => (Outcome::Failed, Some(*reply), None, Duration::ZERO),
+        };
         let attempt = Event::Attempt {
             queue_id: queue_id.into(),
             recipient: recipient.into(),
             agent: agent.into(),
             outcome,
-            reply: reply.into(),
+            reply: reply.map(Reply::to_string).unwrap_or_default().into(),
             ms: millis(took),
+            sender: Some(sender.into()),
+            name: reply.map(|reply| reply.id().name().into()),
+            next,
         };
         log.record(self.clock.tick(), &attempt);
         self.submit(&mut log);
@@ -75,6 +82,24 @@ impl Records {
         if let Some(chunk) = log.take() {
             self.ledger.submit(chunk);
         }
+    }
+}
+
+/// What came of an attempt to deliver.
+pub(crate) enum Came<'a> {
+    /// The recipient has it, so long after it was accepted.
+    Delivered(Duration),
+    /// It is tried again at this time.
+    Deferred(&'a Reply, UnixTime),
+    /// The recipient does not get it.
+    Failed(&'a Reply),
+}
+
+/// A sender as records have it: empty for `<>`.
+pub(crate) fn sender_text(sender: &ReversePath) -> String {
+    match sender {
+        ReversePath::Null => String::new(),
+        ReversePath::Mailbox(mailbox) => mailbox.to_string(),
     }
 }
 
@@ -345,10 +370,7 @@ impl Sealed {
     const NAMED: usize = 100;
 
     pub(crate) fn of(envelope: &Envelope, octets: u64) -> Self {
-        let sender = match envelope.sender() {
-            ReversePath::Null => String::new(),
-            ReversePath::Mailbox(mailbox) => mailbox.to_string(),
-        };
+        let sender = sender_text(envelope.sender());
         let recipients: Vec<String> =
             envelope.recipients().iter().take(Self::NAMED).map(|one| one.mailbox.to_string()).collect();
         let count = u32::try_from(envelope.recipients().len()).unwrap_or(u32::MAX);

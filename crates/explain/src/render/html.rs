@@ -1,6 +1,6 @@
 //! A page as HTML: the content alone, without head and navigation.
 
-use crate::page::{Block, Link, Page, Piece, Target, pieces};
+use crate::page::{Block, Link, Page, Piece, Target, pieces, unmarked};
 use crate::render::turns;
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The page as a whole document that stands by itself: no other file, nothing from elsewhere.
 pub fn document(page: &Page) -> String {
-    let (language, title) = (escape(&page.language), escape(&page.title.replace('`', "")));
+    let (language, title) = (escape(&page.language), escape(&unmarked(&page.title)));
     format!(
         "<!DOCTYPE html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

@@ -1,6 +1,6 @@
 //! A page as JSON: the data in no language, then every section under its key.
 
-use crate::page::{Block, Page, Target};
+use crate::page::{Block, Page, Piece, Target, fenced, pieces};
 use crate::render::turns;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -9,12 +9,12 @@ use std::fmt::Write as _;
 pub fn json(page: &Page) -> Value {
     let mut out = page.data.clone();
     out.insert("language".into(), json!(page.language));
-    out.insert("title".into(), json!(page.title));
-    out.insert("summary".into(), json!(page.lead));
+    out.insert("title".into(), json!(marked(&page.title)));
+    out.insert("summary".into(), json!(marked(&page.lead)));
     let facts: Map<String, Value> = page
         .facts
         .iter()
-        .map(|fact| (fact.key.to_owned(), json!({"label": fact.label, "value": fact.value})))
+        .map(|fact| (fact.key.to_owned(), json!({"label": fact.label, "value": value(&fact.value)})))
         .collect();
     out.insert("facts".into(), Value::Object(facts));
     let sections = page.sections.iter().map(|section| {
@@ -42,23 +42,50 @@ pub fn json_text(page: &Page) -> String {
 
 fn block(block: &Block) -> Value {
     match block {
-        Block::Text(text) => json!({"text": text}),
-        Block::Warning(text) => json!({"warning": text}),
-        Block::Heading(text) => json!({"heading": text}),
-        Block::List(items) => json!({"list": items}),
-        Block::Steps(items) => json!({"steps": items}),
+        Block::Text(text) => json!({"text": marked(text)}),
+        Block::Warning(text) => json!({"warning": marked(text)}),
+        Block::Heading(text) => json!({"heading": marked(text)}),
+        Block::List(items) => json!({"list": all_marked(items)}),
+        Block::Steps(items) => json!({"steps": all_marked(items)}),
         Block::Literal(lines) => json!({"literal": lines}),
         Block::Questions(all) => {
-            let all: Vec<Value> = all.iter().map(|(q, a)| json!({"question": q, "answer": a})).collect();
+            let all: Vec<Value> =
+                all.iter().map(|(q, a)| json!({"question": marked(q), "answer": marked(a)})).collect();
             json!({"questions": all})
         }
-        Block::Table { head, rows } => json!({"table": {"head": head, "rows": rows}}),
+        Block::Table { head, rows } => {
+            let rows: Vec<_> = rows.iter().map(|row| all_marked(row)).collect();
+            json!({"table": {"head": head, "rows": rows}})
+        }
         Block::Links(links) => {
             let links: Vec<Value> =
                 links.iter().map(|link| json!({"code": name(&link.target), "text": link.text})).collect();
             json!({"links": links})
         }
     }
+}
+
+fn all_marked(texts: &[String]) -> Vec<String> {
+    texts.iter().map(|text| marked(text)).collect()
+}
+
+/// A value that is one literal stands by itself: it is for programs.
+fn value(text: &str) -> String {
+    let mut all = pieces(text);
+    match (all.next(), all.next()) {
+        (Some(Piece::Literal(only)), None) => only.to_owned(),
+        _ => marked(text),
+    }
+}
+
+/// The text with its literals between backticks.
+fn marked(text: &str) -> String {
+    pieces(text)
+        .map(|piece| match piece {
+            Piece::Plain(plain) => plain.to_owned(),
+            Piece::Literal(literal) => fenced(literal),
+        })
+        .collect()
 }
 
 fn name(target: &Target) -> String {

@@ -1,6 +1,6 @@
 //! A page as Markdown (`CommonMark` with tables).
 
-use crate::page::{Block, Page, Piece, pieces};
+use crate::page::{Block, Page, Piece, fenced, pieces};
 use crate::render::turns;
 use std::fmt::Write as _;
 
@@ -70,7 +70,7 @@ fn inline(text: &str) -> String {
     for piece in pieces(text) {
         match piece {
             Piece::Literal(literal) => {
-                _ = write!(out, "`{}`", harmless(literal));
+                out.push_str(&fenced(&harmless(literal)));
             }
             Piece::Plain(plain) => {
                 for c in plain.chars() {

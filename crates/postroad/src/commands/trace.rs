@@ -90,7 +90,8 @@ fn run_or(args: &Args) -> Result<(), Exit> {
     // Found newest first, read from the top down.
     page.lines.reverse();
     for line in &page.lines {
-        found |= args.print(line)?;
+        args.print(line)?;
+        found = true;
     }
     if args.follow {
         let mut position = page.position;
@@ -121,21 +122,20 @@ impl Args {
         query.queue_id.clone_from(&self.queue_id);
         query.code = self.code;
         query.since = self.since;
-        // Times are shown in whole seconds; the second that was named counts to its end.
-        query.until = self.until.map(|until| UnixTime(until.0.saturating_add(999)));
+        // The lines show whole seconds; a second that was named counts to its end.
+        let end = |until: u64| if until.is_multiple_of(1000) { until.saturating_add(999) } else { until };
+        query.until = self.until.map(|until| UnixTime(end(until.0)));
+        query.ends = self.all;
         query.limit = self.limit.into();
         query
     }
 
-    /// Prints a line; whether it was one to print. A reader that went away ends it quietly.
-    fn print(&self, line: &Summary) -> Result<bool, Exit> {
-        if matches!(line.what, Happening::Closed { .. }) && !self.all {
-            return Ok(false);
-        }
+    /// Prints a line. A reader that went away ends it quietly.
+    fn print(&self, line: &Summary) -> Result<(), Exit> {
         let told = if self.json { data(line).to_string() } else { told(line) };
         println!("{told}");
         match std::io::stdout().flush() {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(()),
             Err(_gone) => Err(Exit::Done),
         }
     }
@@ -192,7 +192,10 @@ fn told(line: &Summary) -> String {
         }
         Happening::Attempted { queue_id, agent, outcome, reply } => {
             let reply = if reply.is_empty() { String::new() } else { format!(" {}", printable(reply)) };
-            format!("{at} {own} {peer} {}{to} id={queue_id} agent={agent}{reply}", outcome_key(*outcome))
+            format!(
+                "{at} {own} {peer} {}{from}{to} id={queue_id} agent={agent}{reply}",
+                outcome_key(*outcome)
+            )
         }
         Happening::Anomaly { kind } => format!("{at} {own} {peer} anomaly{from}{to} {kind}"),
         Happening::Stall { kind } => format!("{at} {own} {peer} stalled{from}{to} {kind}"),
@@ -228,7 +231,7 @@ fn data(line: &Summary) -> Value {
         _ => json!({"event": "other"}),
     };
     if let Value::Object(fields) = &mut value {
-        fields.insert("at".into(), json!(line.at.rfc3339().to_string()));
+        fields.insert("at".into(), json!(line.at.rfc3339_ms().to_string()));
         fields.insert("session".into(), json!(line.record.to_string()));
         fields.insert("peer".into(), json!(peer));
         fields.insert("listener".into(), json!(listener));
