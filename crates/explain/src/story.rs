@@ -25,11 +25,13 @@ pub fn page(language: &Language, record: &Record) -> Page {
     let about = record.asked.unwrap_or_else(|| last_refusal(record));
     let reply = record.events.get(about).map(|(_, event)| event).filter(|event| is_refusal(event));
     circumstances(&mut page, language, record, about);
+    delivery(&mut page, language, record);
     if let Some(Event::Reply { name, code, enhanced, .. }) = reply {
         let topic = language.topic(Kind::Reply, name);
         if let Some(topic) = topic {
             remedies(&mut page, language, topic);
         }
+        closed_after(&mut page, language, record, about);
         page.datum("reply", json!({"name": name, "code": code, "enhanced": enhanced.map(|e| e.to_string())}));
     }
     stalls(&mut page, language, record);
@@ -51,6 +53,25 @@ pub fn missing(language: &Language, reference: Reference) -> Page {
     page.datum("reference", shown);
     page.datum("found", false);
     page
+}
+
+/// Adds to the page of a text what leads on from the references in it: those that the ledger here knows, and those
+/// that it does not.
+pub fn add_references(page: &mut Page, language: &Language, here: &[Reference], elsewhere: &[Reference]) {
+    let mut blocks = Vec::new();
+    for (key, references) in [("story.named-here", here), ("story.named-elsewhere", elsewhere)] {
+        if !references.is_empty() {
+            blocks.push(Block::Text(language.word(key).to_owned()));
+            let commands = references.iter().map(|reference| format!("postroad explain {reference}"));
+            blocks.push(Block::Literal(commands.collect()));
+        }
+    }
+    if !blocks.is_empty() {
+        let all: Vec<String> = here.iter().chain(elsewhere).map(ToString::to_string).collect();
+        page.datum("references", all);
+        page.section("reference", language.word("story.named"), blocks);
+        page.sections.rotate_right(1);
+    }
 }
 
 fn begin(language: &Language, record: &Record) -> Page {
@@ -82,7 +103,11 @@ fn begin(language: &Language, record: &Record) -> Page {
         (_, _) => {
             let title = language.say("story.delivery-title", &[("reference", &own)]);
             let mut page = Page::new(language.tag(), title);
-            page.lead.push_str(language.word("story.delivery-lead"));
+            let outcome = record.events.iter().rev().find_map(|(_, event)| match event {
+                Event::Attempt { outcome, .. } => Some(format!("story.delivery-{}", outcome_key(*outcome))),
+                _ => None,
+            });
+            page.lead.push_str(language.word(outcome.as_deref().unwrap_or("story.delivery-lead")));
             page.datum("reference", own.clone());
             page
         }
@@ -90,7 +115,7 @@ fn begin(language: &Language, record: &Record) -> Page {
     page.datum("kind", "record");
     page.datum("found", true);
     page.datum("session", own);
-    page.datum("started", record.started.rfc3339().to_string());
+    page.datum("started", record.started.rfc3339_ms().to_string());
     page.datum("events", record.events.iter().map(|(ms, event)| of_event(*ms, event)).collect::<Vec<_>>());
     page
 }
@@ -151,6 +176,72 @@ fn remedies(page: &mut Page, language: &Language, topic: &Topic) {
     page.section("harm", language.word("story.harm"), vec![Block::Text(topic.harm.clone())]);
 }
 
+/// Whether this server closed the connection after the reply, and whether it did so while content came.
+fn closed_after(page: &mut Page, language: &Language, record: &Record, about: usize) {
+    let mut after = record.events.iter().skip(about.saturating_add(1)).map(|(_, event)| event);
+    let closed = after.next().is_some_and(|event| matches!(event, Event::Closed { by: Side::Us, .. }));
+    let too_big = ReplyId::MessageTooBig.name();
+    let is_early =
+        matches!(record.events.get(about), Some((_, Event::Reply { name, .. })) if name == too_big);
+    if closed {
+        let key = if is_early { "story.closed-early" } else { "story.closed-after" };
+        page.section("end", language.word("story.after"), vec![Block::Text(language.word(key).to_owned())]);
+        if is_early {
+            // Before the rule, which tells of content that came to its end.
+            page.sections.rotate_right(1);
+        }
+        page.datum("closed", true);
+    }
+}
+
+/// What an attempt to deliver was about, what it was told, and what comes next.
+fn delivery(page: &mut Page, language: &Language, record: &Record) {
+    let attempt = record.events.iter().rev().find_map(|(_, event)| match event {
+        Event::Attempt { queue_id, sender, recipient, agent, outcome, reply, name, next, .. } => {
+            Some((queue_id, sender, recipient, agent, *outcome, reply, name, *next))
+        }
+        _ => None,
+    });
+    let Some((id, sender, recipient, agent, outcome, reply, name, next)) = attempt else { return };
+    let next = next.map(|next| UnixTime(next).rfc3339().to_string());
+    let sender = sender.as_ref().map(|sender| match sender.as_ref() {
+        "" => language.word("story.null-sender").to_owned(),
+        sender => quoted(&format!("<{sender}>")),
+    });
+    page.fact("sender", language.word("story.sender"), sender.unwrap_or_default());
+    page.fact("recipient", language.word("story.recipient"), quoted(&format!("<{recipient}>")));
+    page.fact("queue-id", language.word("story.queue-id"), quoted(id));
+    page.fact("agent", language.word("story.agent"), quoted(agent));
+    page.fact("reply", language.word("story.answer"), quoted(reply));
+    page.fact("next", language.word("story.next"), next.clone().unwrap_or_default());
+    let name = name.as_deref().unwrap_or_default();
+    if let Some(topic) = language.topic(Kind::Reply, name) {
+        let why = vec![Block::Text(topic.meaning.clone()), Block::Text(topic.detail.clone())];
+        page.section("why", language.word("story.why"), why);
+        page.section("operator", language.word("story.operator"), vec![Block::Steps(topic.operator.clone())]);
+    }
+    let after = match (outcome, next) {
+        (Outcome::Deferred, Some(time)) => {
+            vec![Block::Text(language.say("story.after-deferred", &[("time", &time)]))]
+        }
+        (Outcome::Failed, _) => vec![
+            Block::Text(language.word("story.after-failed").to_owned()),
+            Block::Literal(vec![format!("postroad queue show {id}")]),
+        ],
+        _ => Vec::new(),
+    };
+    page.section("after", language.word("story.after"), after);
+    let command = format!("postroad trace --queue-id {id}");
+    page.section("way", language.word("story.way"), vec![Block::Literal(vec![command])]);
+    let mut words = reply.split(' ');
+    if outcome != Outcome::Delivered
+        && let Some(code) = words.next().and_then(|word| word.parse().ok())
+    {
+        let enhanced = words.next().filter(|word| word.split('.').count() == 3);
+        more(page, language, code, enhanced.map(str::to_owned));
+    }
+}
+
 fn stalls(page: &mut Page, language: &Language, record: &Record) {
     for (_, event) in &record.events {
         let Event::Stall { kind, evidence } = event else { continue };
@@ -178,7 +269,8 @@ fn anomalies(page: &mut Page, language: &Language, record: &Record) {
             (language.word(&format!("reading.{ours}")).to_owned(), format!("reading.{other}"));
         let mut told = Vec::new();
         if !after.is_empty() {
-            told.push(language.say("story.offset", &[("offset", &offset.to_string())]));
+            let key = if kind == "injected-before-tls" { "story.offset-stream" } else { "story.offset" };
+            told.push(language.say(key, &[("offset", &offset.to_string())]));
             told.push(language.say("story.window", &[("window", &quoted(&window(before, after)))]));
         }
         told.push(language.say("story.reading", &[("ours", &ours), ("other", language.word(&other))]));
@@ -451,9 +543,10 @@ fn of_event(ms: u64, event: &Event<'_>) -> Value {
             "event": "closed", "by": if *by == Side::Us { "server" } else { "client" }, "why": why,
             "octets-in": octets_in, "octets-out": octets_out,
         }),
-        Event::Attempt { queue_id, recipient, agent, outcome, reply, .. } => json!({
+        Event::Attempt { queue_id, recipient, agent, outcome, reply, sender, name, next, .. } => json!({
             "event": "attempt", "queue-id": queue_id, "recipient": recipient, "agent": agent,
-            "outcome": outcome_key(*outcome), "reply": reply,
+            "outcome": outcome_key(*outcome), "reply": reply, "name": name, "from": sender,
+            "next": next.map(|next| UnixTime(next).rfc3339_ms().to_string()),
         }),
         Event::Dropped { events } => json!({"event": "dropped", "count": events}),
         _ => json!({"event": "unreadable"}),

@@ -16,8 +16,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::fs::{self, File};
+use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a reader waits for a writer that makes or mends the file.
@@ -39,6 +42,13 @@ pub enum ReadError {
     Missing,
     /// A newer version of this program wrote it.
     Newer,
+    /// Who asks may not read it.
+    Denied {
+        /// What may not be read: the file, or a directory above it.
+        path: PathBuf,
+        /// Whose that is: the user's number.
+        owner: u32,
+    },
     /// It is no ledger, or damaged.
     Damaged(rusqlite::Error),
     /// Anything else, such as missing rights.
@@ -49,6 +59,9 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no ledger; the server makes it when it starts"),
+            Self::Denied { path, owner } => {
+                write!(f, "permission denied: {} belongs to the user with the number {owner}", path.display())
+            }
             Self::Newer => f.write_str("the ledger was written by a newer version of this program"),
             Self::Damaged(error) => write!(f, "the ledger is damaged ({error})"),
             Self::Other(error) => write!(f, "the ledger cannot be read ({error})"),
@@ -112,11 +125,19 @@ pub struct Reader {
 impl Reader {
     /// Opens the file; it is not changed.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        if !path.exists() {
-            return Err(ReadError::Missing);
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(denied(path)),
+            Err(_absent) => return Err(ReadError::Missing),
+            Ok(_) => {}
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
+        // `SQLite` says only that it cannot open it. The file is opened by hand no sooner than that has failed:
+        // closing it gives up the locks that this process holds on it.
+        let connection =
+            Connection::open_with_flags(path, flags).map_err(|error| match File::open(path) {
+                Err(why) if why.kind() == io::ErrorKind::PermissionDenied => denied(path),
+                _ => error.into(),
+            })?;
         connection.busy_timeout(BUSY)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
@@ -319,6 +340,13 @@ impl Reader {
         record.asked = record.events.iter().position(|(_, event)| is_about(event, asked));
         Ok(record)
     }
+}
+
+/// The file, or the first directory above it that can be seen, may not be read.
+fn denied(path: &Path) -> ReadError {
+    let seen = path.ancestors().find_map(|path| fs::metadata(path).ok().map(|data| (path, data.uid())));
+    let (path, owner) = seen.unwrap_or((path, 0));
+    ReadError::Denied { path: path.to_owned(), owner }
 }
 
 /// Sees a block: its id, and what is in it; nothing if that cannot be read.

@@ -20,12 +20,12 @@ const BUSY: Duration = Duration::from_secs(1);
 const BROKEN_KEPT: u32 = 3;
 /// Blocks that are removed in one go.
 const REMOVED_AT_ONCE: u32 = 256;
-/// Free pages that are given back in one go.
-const GIVEN_BACK_AT_ONCE: u32 = 256;
+/// Free pages that are given back in one go, at most.
+const GIVEN_BACK_AT_ONCE: u64 = 256;
 /// Larger than most file systems' blocks: records are read and written in long runs.
 const PAGE: u64 = 16384;
-/// Octets that the file of what is written ahead keeps when it is empty.
-const WAL_KEPT: i64 = 16 << 20;
+/// The most octets that the file of what is written ahead may have, and the part of all that it may have.
+const WAL: (u64, u64) = (16 << 20, 8);
 /// The first octets of every `SQLite` file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -85,6 +85,18 @@ pub(crate) struct Retention {
     pub(crate) octets: u64,
 }
 
+impl Retention {
+    /// Octets that the file of what is written ahead may have, short of one transaction.
+    fn ahead(self) -> u64 {
+        (self.octets / WAL.1).min(WAL.0)
+    }
+
+    /// Octets that the file itself may have: what is written ahead, and one transaction more, fit beside it.
+    fn settled(self) -> u64 {
+        self.octets.saturating_sub(self.ahead().saturating_mul(2))
+    }
+}
+
 /// The file, open for writing.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -119,7 +131,10 @@ impl Store {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         // A reader that takes long lets the file beside grow; afterwards it shrinks again.
-        connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT, |_| Ok(()))?;
+        let ahead = retention.ahead();
+        connection.pragma_update_and_check(None, "journal_size_limit", column(ahead), |_| Ok(()))?;
+        let pages = column((ahead / PAGE / 2).max(1));
+        connection.pragma_update_and_check(None, "wal_autocheckpoint", pages, |_| Ok(()))?;
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE;
              CREATE TABLE IF NOT EXISTS blocks (
@@ -172,8 +187,22 @@ impl Store {
         }
         retain(&transaction, self.retention, latest)?;
         transaction.commit()?;
+        self.settle()?;
         self.small = small;
         Ok(latest)
+    }
+
+    /// Empties the file of what is written ahead, where that has grown too large. A reader that is in the way is not
+    /// waited for: it is tried again with the next write.
+    fn settle(&self) -> Result<(), Trouble> {
+        let ahead = fs::metadata(beside(&self.path, "-wal")).map_or(0, |data| data.len());
+        if ahead <= self.retention.ahead() {
+            return Ok(());
+        }
+        self.connection.busy_timeout(Duration::ZERO)?;
+        // The batch is in the file all the same; what is wrong, if it stays so, shows with the next one.
+        drop(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+        Ok(self.connection.busy_timeout(BUSY)?)
     }
 
     /// `SQLite` goes on writing into a file that was removed, and overwrites one that was overwritten, without a
@@ -196,7 +225,7 @@ fn retain(connection: &Connection, retention: Retention, now: UnixTime) -> Resul
     connection
             .prepare("DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE last_ms < ? ORDER BY last_ms LIMIT ?)")?
             .execute(params![column(now.0.saturating_sub(age)), REMOVED_AT_ONCE])?;
-    let limit = retention.octets / PAGE;
+    let limit = retention.settled() / PAGE;
     let free = pages(connection, "freelist_count")?;
     let used = pages(connection, "page_count")?.saturating_sub(free);
     if used > limit {
@@ -210,9 +239,10 @@ fn retain(connection: &Connection, retention: Retention, now: UnixTime) -> Resul
                 )?
                 .execute(params![REMOVED_AT_ONCE, excess])?;
     }
-    if free > 0 && free.saturating_add(used) > limit || free > used.max(GIVEN_BACK_AT_ONCE.into()) {
-        let mut give_back =
-            connection.prepare(&format!("PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE})"))?;
+    if free > 0 && free.saturating_add(used) > limit || free > used.max(GIVEN_BACK_AT_ONCE) {
+        // Each page that moves is written ahead.
+        let count = (retention.ahead() / PAGE / 2).clamp(1, GIVEN_BACK_AT_ONCE);
+        let mut give_back = connection.prepare(&format!("PRAGMA incremental_vacuum({count})"))?;
         let mut rows = give_back.query([])?;
         while rows.next()?.is_some() {}
     }
@@ -249,13 +279,16 @@ fn gone() -> Trouble {
     Trouble::new(Kind::Gone, "the file was removed or replaced while it was open")
 }
 
+/// The name of a file with something at its end.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
 /// Moves a file that cannot be read, and what `SQLite` keeps beside it, out of the way; says where it is now.
 pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, Trouble> {
-    let beside = |end: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
+    let beside = |end: &str| beside(path, end);
     // 1 is the youngest.
     for number in (1..=BROKEN_KEPT).rev() {
         let (from, to) = (beside(&format!(".broken-{number}")), beside(&format!(".broken-{}", number + 1)));
@@ -442,6 +475,24 @@ mod tests {
             assert_eq!(lines.len(), 1);
             assert_eq!(lines[0].at, UnixTime(START + second * 1000));
         }
+    }
+
+    #[test]
+    fn the_file_and_what_is_written_ahead_keep_to_the_limit_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let limit = 16 << 20;
+        let mut store = store(&path, Duration::from_secs(14 * DAY), limit);
+        let length = |end: &str| fs::metadata(beside(&path, end)).unwrap().len();
+        let mut largest = 0;
+        for second in 0..60 {
+            let batch: Vec<u8> = (0..12).flat_map(|part| framed(second * 12 + part)).collect();
+            store.write(&batch, 1 << 20).unwrap();
+            let whole = length("") + length("-wal");
+            largest = largest.max(whole);
+            assert!(whole <= limit, "{} and {} octets after {second}", length(""), length("-wal"));
+        }
+        assert!(largest > limit / 2, "{largest}");
     }
 
     #[test]

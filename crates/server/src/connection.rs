@@ -188,6 +188,7 @@ pub(crate) fn turned_away<S>(
     reply: &Reply,
 ) -> Vec<u8> {
     let mut out = Vec::new();
+    shared.metrics.count(reply);
     let protocol = settings.protocol();
     match &shared.records {
         Some(records) => {

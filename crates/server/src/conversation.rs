@@ -7,7 +7,6 @@
 
 use crate::blame::{refusal, refuse};
 use crate::listener::Stop;
-use crate::metrics::ReplyLabel;
 use crate::record::{Opened, Record, Sealed};
 use crate::shared::{Active, Shared};
 use crate::shown::{Addresses, printable};
@@ -370,11 +369,7 @@ impl<S: Spool> Conversation<S> {
     }
 
     fn say(&mut self, reply: &Reply) {
-        self.shared
-            .metrics
-            .replies
-            .get_or_create(&ReplyLabel { reply: reply.id().name(), code: reply.code() })
-            .inc();
+        self.shared.metrics.count(reply);
         if reply.code() >= 400 {
             let shown = Addresses::of(&self.active.config.log).reply(reply);
             let hello = printable(self.session.hello().unwrap_or_default());
@@ -429,8 +424,12 @@ impl<S: Spool> Conversation<S> {
         let room = self.shared.spool.room_for(size.unwrap_or(0)).map_err(|error| refusal(&error));
         let over = self.over_budget();
         if let Some(record) = &mut self.record {
-            record.finding("disk", if room.is_ok() { "room" } else { "no-room" }, &[]);
-            record.finding("memory", if over { "no-room" } else { "room" }, &[]);
+            let free = self.shared.spool.status().free_over_reserve;
+            let used = self.shared.in_flight.load(Ordering::Relaxed);
+            record.room(size, free, room.is_ok());
+            let (used, limit) = (used.to_string(), self.active.config.limits.content_memory.to_string());
+            let result = if over { "no-room" } else { "room" };
+            record.finding("memory", result, &[("used", &used), ("limit", &limit)]);
         }
         room?;
         if over { Err(refuse(ReplyId::MemoryFull)) } else { Ok(()) }
@@ -464,7 +463,11 @@ impl<S: Spool> Conversation<S> {
             _ => None,
         };
         if let Some(record) = &mut self.record {
-            record.resolved(&mailboxes, self.active.room.is_limited(), full.as_ref());
+            let quota = match mailboxes.as_slice() {
+                [mailbox] => self.active.room.told(mailbox),
+                _ => Vec::new(),
+            };
+            record.resolved(&mailboxes, self.active.room.is_limited(), full.as_ref(), (size, &quota));
         }
         if let Some(refusal) = full {
             return Err(refusal);

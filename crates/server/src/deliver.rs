@@ -24,7 +24,6 @@ use postroad_spool::{SpoolId, quarantined};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tracing::{error, info, warn};
 
 impl DeliveryClock for Clock {
@@ -107,6 +106,17 @@ pub(crate) struct QuotaRoom {
 impl Room for QuotaRoom {
     fn refusal(&self, mailbox: &Mailbox, size: Option<u64>) -> Option<Refusal> {
         self.agent.quota_verdict(mailbox, size.unwrap_or(0), self.clock.unix())
+    }
+
+    fn told(&self, mailbox: &Mailbox) -> Vec<(&'static str, u64)> {
+        let Some((used, quota)) = self.agent.quota_known(mailbox) else { return Vec::new() };
+        let limits = [("limit", quota.bytes), ("messages-limit", quota.messages)];
+        let limits = limits.into_iter().filter_map(|(name, limit)| limit.map(|limit| (name, limit)));
+        [("used", used.bytes), ("messages", used.messages)]
+            .into_iter()
+            .filter_map(|(name, used)| used.map(|used| (name, used)))
+            .chain(limits)
+            .collect()
     }
 
     fn is_limited(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Counters and gauges, in Prometheus' text format.
 
 use postroad_ledger::{Health, State};
+use postroad_proto::reply::Reply;
 use postroad_spool::Status;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -13,11 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The label of a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct ReplyLabel {
+struct ReplyLabel {
     /// The name in the catalogue.
-    pub(crate) reply: &'static str,
+    reply: &'static str,
     /// The basic code.
-    pub(crate) code: u16,
+    code: u16,
 }
 
 /// Everything that is counted.
@@ -26,7 +27,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Counter,
     pub(crate) connections_refused: Counter,
     pub(crate) sessions: Gauge,
-    pub(crate) replies: Family<ReplyLabel, Counter>,
+    replies: Family<ReplyLabel, Counter>,
     pub(crate) messages_accepted: Counter,
     pub(crate) octets_accepted: Counter,
     pub(crate) commit_seconds: Histogram,
@@ -83,7 +84,7 @@ impl Metrics {
         };
         register! {
             metrics.connections, "connections", "Connections taken";
-            metrics.connections_refused, "connections_refused", "Connections answered 421 because of a limit";
+            metrics.connections_refused, "connections_refused", "Connections that got 421 for a limit, or 554 for speaking first, instead of a session";
             metrics.sessions, "sessions", "Sessions open now";
             metrics.replies, "replies", "Replies given, by their name and code";
             metrics.messages_accepted, "messages_accepted", "Messages answered 250 after their content";
@@ -116,6 +117,11 @@ impl Metrics {
     }
 
     /// Everything as text, with the store and the ledger as they are now and the octets of content held in memory.
+    /// Counts a reply that is given.
+    pub(crate) fn count(&self, reply: &Reply) {
+        self.replies.get_or_create(&ReplyLabel { reply: reply.id().name(), code: reply.code() }).inc();
+    }
+
     pub(crate) fn render(&self, status: &Status, ledger: &Health, in_memory: usize) -> String {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.content_in_memory.set(i64::try_from(in_memory).unwrap_or(i64::MAX));

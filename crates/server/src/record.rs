@@ -207,6 +207,14 @@ impl Record {
         self.log.record(now, &Event::Finding { check: check.into(), result: result.into(), inputs });
     }
 
+    /// Whether the disk has room for a message of the declared size, with so many octets free beyond the reserve.
+    pub(crate) fn room(&mut self, size: Option<u64>, free: i64, enough: bool) {
+        let mut numbers: Vec<_> = size.map(|size| ("size", size.to_string())).into_iter().collect();
+        numbers.push(("free", free.to_string()));
+        let inputs: Vec<_> = numbers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.finding("disk", if enough { "room" } else { "no-room" }, &inputs);
+    }
+
     /// Something of ours failed, or TLS did; this is what was said of it.
     pub(crate) fn failed(&mut self, what: &'static str, error: &dyn Display) {
         self.finding(what, "failed", &[("error", &error.to_string())]);
@@ -219,16 +227,26 @@ impl Record {
     }
 
     /// An address means these mailboxes; whether one was asked for room, and what it said.
-    pub(crate) fn resolved(&mut self, mailboxes: &[Mailbox], limited: bool, full: Option<&Refusal>) {
+    pub(crate) fn resolved(
+        &mut self,
+        mailboxes: &[Mailbox],
+        limited: bool,
+        full: Option<&Refusal>,
+        (size, quota): (Option<u64>, &[(&'static str, u64)]),
+    ) {
+        let size = size.map(|size| ("size", size));
+        let numbers: Vec<_> =
+            size.iter().chain(quota).map(|(name, value)| (*name, value.to_string())).collect();
+        let quota: Vec<_> = numbers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let count = mailboxes.len().to_string();
         match mailboxes {
             [only] => self.finding("directory", "mailbox", &[("mailbox", &only.to_string())]),
             _ => self.finding("directory", "mailboxes", &[("count", &count)]),
         }
         match (full, mailboxes) {
-            (Some(refusal), _) => self.finding("quota", refusal.reply().id().name(), &[]),
+            (Some(refusal), _) => self.finding("quota", refusal.reply().id().name(), &quota),
             (None, _) if !limited => self.not_run("quota", "no-quotas"),
-            (None, [_]) => self.finding("quota", "room", &[]),
+            (None, [_]) => self.finding("quota", "room", &quota),
             (None, _) => self.not_run("quota", "several-mailboxes"),
         }
     }
@@ -249,15 +267,6 @@ impl Record {
     /// The session noted something about its peer.
     pub(crate) fn noted(&mut self, note: Note) {
         let now = self.now();
-        let anomaly =
-            |kind: &'static str, offset: u64, ours: &'static str, other: &'static str| Event::Anomaly {
-                kind: kind.into(),
-                offset,
-                before: Cow::Borrowed(&[]),
-                after: Cow::Borrowed(&[]),
-                ours: ours.into(),
-                other: other.into(),
-            };
         match note {
             Note::Line(line) => self.log.command(now, &line),
             Note::Content(content) => self.content(now, *content),
@@ -265,10 +274,29 @@ impl Record {
                 let stalled = stalled(&stall, std::mem::take(&mut self.packets));
                 self.log.record(now, &stalled);
             }
-            Note::ContentAhead => self.log.record(now, &anomaly("content-ahead", 0, "content", "commands")),
-            Note::Injected(octets) => {
-                self.log.record(now, &anomaly("injected-before-tls", octets, "dropped", "commands"));
-            }
+            Note::ContentAhead => self.log.record(
+                now,
+                &Event::Anomaly {
+                    kind: "content-ahead".into(),
+                    offset: 0,
+                    before: Cow::Borrowed(&[]),
+                    after: Cow::Borrowed(&[]),
+                    ours: "content".into(),
+                    other: "commands".into(),
+                },
+            ),
+            Note::Injected { octets, first } => self.log.record(
+                now,
+                &Event::Anomaly {
+                    kind: "injected-before-tls".into(),
+                    // They are the last that came.
+                    offset: self.octets.0.saturating_sub(octets),
+                    before: Cow::Borrowed(&[]),
+                    after: first.into(),
+                    ours: "dropped".into(),
+                    other: "commands".into(),
+                },
+            ),
             Note::MissingFrom => self.finding("from-field", "missing", &[]),
             Note::RepeatedFrom(count) => {
                 self.finding("from-field", "repeated", &[("count", &count.to_string())]);
@@ -308,6 +336,19 @@ impl Record {
                     after: findings.first_bare.after().into(),
                     ours: "content-octet".into(),
                     other: "line-end".into(),
+                },
+            );
+        }
+        if let Some(end) = content.false_end {
+            self.log.record(
+                now,
+                &Event::Anomaly {
+                    kind: "false-end".into(),
+                    offset: end.at,
+                    before: end.window.before().into(),
+                    after: end.window.after().into(),
+                    ours: "content-octet".into(),
+                    other: "message-end".into(),
                 },
             );
         }

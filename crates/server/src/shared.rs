@@ -21,6 +21,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub(crate) trait Room: Send + Sync {
     /// The refusal to give at RCPT, if there is none for the declared size.
     fn refusal(&self, mailbox: &Mailbox, size: Option<u64>) -> Option<Refusal>;
+    /// What is known of a mailbox's quota, for the record: names and numbers.
+    fn told(&self, mailbox: &Mailbox) -> Vec<(&'static str, u64)>;
     /// Whether there is anything to ask for.
     fn is_limited(&self) -> bool;
     /// Promises room to a message whose size is known now, and tells who has none. May block.

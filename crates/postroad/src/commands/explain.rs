@@ -3,13 +3,13 @@
 use super::answer::AnswerArgs;
 use super::check;
 use super::config::ConfigArgs;
-use super::trace::{flush, open, unreadable};
+use super::trace::{flush, flush_quietly, open, unreadable};
 use crate::exit::Exit;
 use anstream::eprintln;
 use postroad_explain::answer::Source;
 use postroad_explain::code::{self, Asked};
 use postroad_explain::{explain_text, live, story, verdict};
-use postroad_ledger::Reference;
+use postroad_ledger::{Reader, Record, Reference};
 use postroad_reference::Language;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -70,16 +70,26 @@ fn run_or(args: &Args) -> Result<(), Exit> {
         return args.answer.print(&code::malformed(language, &what));
     }
     // A name of a file may look like a reference; what is there is meant.
-    if let Ok(reference) = what.parse::<Reference>()
+    if let Ok(reference) = what.strip_prefix("ref ").unwrap_or(&what).parse::<Reference>()
         && !Path::new(&what).exists()
     {
         nothing_to_check(args, "a reference")?;
         return of_record(args, language, reference);
     }
     let (text, length) = text_of(args, &what)?;
+    let ledger = named(args, &text);
+    // What was typed is one reply, and whoever has the ledger can be told more than its codes.
+    if !args.check
+        && is_typed(args, &what)
+        && let [(_, record)] = ledger.here.as_slice()
+    {
+        return args.answer.print(&story::page(language, record));
+    }
     let mut reading = explain_text(&text);
     reading.length = length;
     let mut page = verdict::page(language, &reading);
+    let here: Vec<Reference> = ledger.here.into_iter().map(|(reference, _)| reference).collect();
+    story::add_references(&mut page, language, &here, &ledger.elsewhere);
     if args.check {
         let plans = live::plan(&reading);
         let results = check::run(&plans, args.dns)?;
@@ -89,6 +99,58 @@ fn run_or(args: &Args) -> Result<(), Exit> {
     if reading.kind == Source::Unknown { Err(Exit::Data) } else { Ok(()) }
 }
 
+/// The references in a text, at most so many of them.
+const NAMED: usize = 10;
+
+/// What the ledger of this configuration has of the references in a text.
+#[derive(Default)]
+struct Named {
+    here: Vec<(Reference, Record)>,
+    elsewhere: Vec<Reference>,
+}
+
+/// Looks the references of a text up. Who pastes a reply from elsewhere need not have a server here: where no ledger
+/// can be read, that is no fault.
+fn named(args: &Args, text: &[u8]) -> Named {
+    let mut named = Named::default();
+    let references = references(text);
+    if references.is_empty() {
+        return named;
+    }
+    let reader = args.sources.sources().load().ok().and_then(|loaded| {
+        flush_quietly(&loaded.config);
+        Reader::open(&loaded.config.ledger_file()).ok()
+    });
+    for reference in references {
+        match reader.as_ref().and_then(|reader| reader.find(reference).ok().flatten()) {
+            Some(record) => named.here.push((reference, record)),
+            None => named.elsewhere.push(reference),
+        }
+    }
+    named
+}
+
+/// The references that stand in a text as our replies have them, `(ref XXXX-XXXX)`, or as the whole text,
+/// `ref XXXX-XXXX`.
+fn references(text: &[u8]) -> Vec<Reference> {
+    let text = String::from_utf8_lossy(text);
+    let whole = text.trim();
+    if let Some(reference) = whole.strip_prefix("ref ").and_then(|rest| rest.trim().parse().ok()) {
+        return vec![reference];
+    }
+    let mut found = Vec::new();
+    for part in text.split("(ref ").skip(1) {
+        let reference = part.split_once(')').and_then(|(reference, _)| reference.parse().ok());
+        if let Some(reference) = reference.filter(|reference| !found.contains(reference)) {
+            found.push(reference);
+        }
+        if found.len() == NAMED {
+            break;
+        }
+    }
+    found
+}
+
 /// Refuses `--check` beside something that names no address, domain or list.
 fn nothing_to_check(args: &Args, what: &str) -> Result<(), Exit> {
     if !args.check {
@@ -96,6 +158,11 @@ fn nothing_to_check(args: &Args, what: &str) -> Result<(), Exit> {
     }
     eprintln!("postroad: --check: {what} alone has nothing to check; give the whole reply or bounce");
     Err(Exit::Usage)
+}
+
+/// Whether the text stands on the command line itself.
+fn is_typed(args: &Args, what: &str) -> bool {
+    what != "-" && !matches!(args.what.as_slice(), [path] if Path::new(path).exists())
 }
 
 /// The text to be read: a file, standard input, or what was given itself, if a digit in it may be a code.

@@ -18,7 +18,8 @@ use postroad_server::config::Config;
 use postroad_server::control::{Answer, Request, ask};
 use postroad_server::shown::printable;
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, SystemTime};
 
 /// Between two looks at what is new.
@@ -143,7 +144,13 @@ impl Args {
 
 /// Opens the ledger for reading, or says why it cannot be.
 pub(crate) fn open(config: &Config) -> Result<Reader, Exit> {
-    Reader::open(&config.ledger_file()).map_err(|error| unreadable(config, &error))
+    let reader = Reader::open(&config.ledger_file()).map_err(|error| unreadable(config, &error))?;
+    if !config.ledger.enabled {
+        eprintln!(
+            "postroad: the ledger is switched off (ledger.enabled = false); records from before are searched"
+        );
+    }
+    Ok(reader)
 }
 
 /// Has a running server write what is on its way; that none runs is no fault.
@@ -158,12 +165,44 @@ pub(crate) fn flush(config: &Config) {
     }
 }
 
+/// As [`flush`], without a word where that fails.
+pub(crate) fn flush_quietly(config: &Config) {
+    drop(ask(&config.control_socket(), &Request::LedgerFlush));
+}
+
 pub(crate) fn unreadable(config: &Config, error: &ReadError) -> Exit {
-    eprintln!("postroad: {}: {error}", config.ledger_file().display());
+    let file = config.ledger_file();
+    match error {
+        ReadError::Missing if !config.ledger.enabled => {
+            eprintln!(
+                "postroad: the ledger is switched off (ledger.enabled = false), and there are no records from before"
+            );
+        }
+        ReadError::Denied { path, owner } => {
+            let name = user_name(*owner)
+                .map_or_else(|| format!("uid {owner}"), |name| format!("{name} (uid {owner})"));
+            eprintln!(
+                "postroad: {}: permission denied: {} belongs to {name}; run this as that user or as root",
+                file.display(),
+                path.display()
+            );
+        }
+        _ => eprintln!("postroad: {}: {error}", file.display()),
+    }
     match error {
         ReadError::Missing => Exit::NoInput,
+        ReadError::Denied { .. } => Exit::NoPermission,
         _ => Exit::Io,
     }
+}
+
+/// The name of a user, where the system's list has it.
+fn user_name(uid: u32) -> Option<String> {
+    let mut users = String::new();
+    File::open("/etc/passwd").ok()?.take(1 << 20).read_to_string(&mut users).ok()?;
+    let uid = uid.to_string();
+    let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    fields.find(|fields| fields.get(2) == Some(&uid.as_str()))?.first().map(|name| (*name).to_owned())
 }
 
 fn told(line: &Summary) -> String {

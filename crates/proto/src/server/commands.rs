@@ -17,6 +17,9 @@ use alloc::string::String;
 use core::mem;
 use memchr::memmem;
 
+/// Octets behind STARTTLS that are kept as evidence.
+const INJECTED_SHOWN: usize = 16;
+
 impl Session {
     /// Runs a command; returns how many of the octets behind it are to be dropped unread.
     pub(super) fn take_command(&mut self, now: Tick, line: &[u8], behind: &[u8]) -> usize {
@@ -62,7 +65,7 @@ impl Session {
             Command::Noop => self.say(Reply::of(ReplyId::Noop)),
             Command::Help => self.help_command(),
             Command::Vrfy => self.say(Reply::of(ReplyId::CannotVerify)),
-            Command::StartTls => return self.starttls_command(behind.len()),
+            Command::StartTls => return self.starttls_command(behind),
             Command::Quit => {
                 self.abandon();
                 self.say(Reply::of(ReplyId::Goodbye));
@@ -218,19 +221,21 @@ impl Session {
         None
     }
 
-    fn starttls_command(&mut self, behind: usize) -> usize {
+    fn starttls_command(&mut self, behind: &[u8]) -> usize {
         match self.offer.tls {
             TlsOffer::Absent => self.say(command::not_offered("STARTTLS")),
             TlsOffer::Active => self.say(Reply::of(ReplyId::AlreadyTls)),
             TlsOffer::Offered => {
                 self.abandon();
                 self.say(Reply::of(ReplyId::StartTls));
-                if behind > 0 {
-                    self.actions.push_back(Action::Note(Note::Injected(behind as u64)));
+                if !behind.is_empty() {
+                    let first = behind.iter().copied().take(INJECTED_SHOWN).collect();
+                    let octets = behind.len() as u64;
+                    self.actions.push_back(Action::Note(Note::Injected { octets, first }));
                 }
                 self.actions.push_back(Action::StartTls);
                 self.state = State::Closed;
-                return behind;
+                return behind.len();
             }
         }
         0

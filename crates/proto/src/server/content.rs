@@ -9,6 +9,7 @@ use crate::number::grouped;
 use crate::reply::{Reply, ReplyId};
 use crate::time::Tick;
 use crate::wire::data::Decoder;
+use crate::wire::false_end;
 use crate::wire::filter::Filter;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -36,6 +37,7 @@ pub(super) struct Receiving {
     pub(super) transaction: Transaction,
     pub(super) decoder: Decoder,
     filter: Filter,
+    false_end: false_end::Search,
     header: Scan,
     piece: Vec<u8>,
     fault: Option<Reply>,
@@ -53,6 +55,7 @@ impl Receiving {
             transaction,
             decoder: Decoder::default(),
             filter,
+            false_end: false_end::Search::default(),
             header: Scan::default(),
             piece: Vec::new(),
             fault: None,
@@ -77,6 +80,7 @@ impl Receiving {
         let mut decoder = mem::take(&mut self.decoder);
         let used = decoder.decode(input, |run| self.take_run(run, limits, actions));
         self.decoder = decoder;
+        self.false_end.push(input.get(..used).unwrap_or(input));
         used
     }
 
@@ -126,7 +130,8 @@ impl Receiving {
     pub(super) fn seen(&self) -> Content {
         let findings = *self.filter.findings();
         let message_id = self.header.message_id().map(<[u8]>::to_vec);
-        Content { taken: self.decoder.taken().max(findings.size), findings, message_id }
+        let taken = self.decoder.taken().max(findings.size);
+        Content { taken, findings, false_end: self.false_end.found(), message_id }
     }
 
     /// Refuses the message; what was stored of it goes, what still comes is drained.
@@ -230,7 +235,7 @@ fn refusal(note: &Note, limits: &Limits) -> Reply {
         }
         Note::BareNewlines { .. }
         | Note::ContentAhead
-        | Note::Injected(_)
+        | Note::Injected { .. }
         | Note::Line(_)
         | Note::Content(_)
         | Note::Stall(_) => {

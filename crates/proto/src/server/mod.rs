@@ -31,6 +31,7 @@ pub use transaction::Transaction;
 use crate::addr::{ForwardPath, ReversePath};
 use crate::envelope::Envelope;
 use crate::reply::{Refusal, Reply};
+use crate::wire::false_end::FalseEnd;
 use crate::wire::filter::Findings;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -95,6 +96,8 @@ pub struct Content {
     pub taken: u64,
     /// What was in it.
     pub findings: Findings,
+    /// The first place that another server may take for its end; of DATA alone.
+    pub false_end: Option<FalseEnd>,
     /// The value of its first `Message-ID` field.
     pub message_id: Option<Vec<u8>>,
 }
@@ -169,7 +172,12 @@ pub enum Note {
     /// Content came before the 354 (RFC 2920 §3.1 forbids it); taken as content.
     ContentAhead,
     /// Octets that stood behind STARTTLS in the clear; dropped (RFC 3207 §4.2).
-    Injected(u64),
+    Injected {
+        /// How many.
+        octets: u64,
+        /// The first of them, at most 16: more may hold a password.
+        first: Vec<u8>,
+    },
     /// No `From` field.
     MissingFrom,
     /// This many `From` fields.

@@ -237,7 +237,9 @@ impl Session {
         let session_over = now >= self.started.after(limits.session_timeout);
         let line = self.inbox.get(self.inbox_at..).unwrap_or_default();
         let waited = now.since(self.prompted);
-        let stalled = if session_over {
+        let content_comes =
+            matches!(self.state, State::Content(_) | State::Chunks(_, Chunk { left: 1.., .. }));
+        let stalled = if session_over && !content_comes {
             None
         } else {
             stall::of(&self.state, line, self.dropping_line.is_some(), now, waited)
@@ -305,7 +307,9 @@ impl Session {
             }
         };
         if let Some(mut stall) = stalled {
-            if reply.id() == ReplyId::TooSlow {
+            // Octets came to the last, so that the session's time was over before theirs.
+            let is_slow = session_over && stall.waited <= RATE_WINDOW / 2;
+            if reply.id() == ReplyId::TooSlow || is_slow {
                 stall.kind = StallKind::SlowLink;
             }
             self.actions.push_back(Action::Note(Note::Stall(Box::new(stall))));

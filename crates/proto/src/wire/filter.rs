@@ -41,7 +41,7 @@ pub struct Window {
 const WINDOW: usize = 16;
 
 impl Window {
-    fn around(before: &[u8], after: &[u8]) -> Self {
+    pub(super) fn around(before: &[u8], after: &[u8]) -> Self {
         let last = before.get(before.len().saturating_sub(WINDOW)..).unwrap_or_default();
         Self { before: kept(last), after: kept(after) }
     }

@@ -5,4 +5,5 @@
 //! the same bytes. Nothing here fails; what is wrong with content is reported by the filter.
 
 pub mod data;
+pub mod false_end;
 pub mod filter;

@@ -19,6 +19,7 @@ pub use content::LineEnds;
 pub use flush::FlushBy;
 
 use super::{Contents, DeliveryAgent, Report};
+use crate::route::Quota;
 use crate::route::{Destination, Route};
 use postroad_proto::addr::Mailbox;
 use postroad_proto::envelope::Envelope;
@@ -88,6 +89,13 @@ impl MaildirAgent {
         let destination = self.settings.route.destination(mailbox);
         let over = self.account(&destination)?.verdict(size, now)?;
         Refusal::try_from(Reply::of(reply_to(over))).ok()
+    }
+
+    /// What of a mailbox's quota is in use, promises included, as far as it is known without counting; and the quota
+    /// itself. Nothing where the mailbox has none.
+    pub fn quota_known(&self, mailbox: &Mailbox) -> Option<(Quota, Quota)> {
+        let account = self.account(&self.settings.route.destination(mailbox))?;
+        Some(account.known())
     }
 
     /// Whether any mailbox has a quota.

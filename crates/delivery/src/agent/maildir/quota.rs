@@ -237,6 +237,20 @@ impl Account {
         self.over(&mut state, now).ok()
     }
 
+    /// What is in use, as far as that is known at once, and what may be.
+    pub(super) fn known(&self) -> (Quota, Quota) {
+        let used = self.state.try_lock().ok().and_then(|state| {
+            let (counted, _) = state.known?;
+            Some(counted.usage.plus(state.reserved).plus(state.promised))
+        });
+        let number = |value: i64| u64::try_from(value).unwrap_or(0);
+        let used = Quota {
+            bytes: used.map(|used| number(used.bytes)),
+            messages: used.map(|used| number(used.messages)),
+        };
+        (used, self.quota)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
