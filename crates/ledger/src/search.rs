@@ -252,10 +252,11 @@ impl Reader {
         self.visit("id > ? ORDER BY id DESC", 0, &message.hashes(), &mut |_, block| {
             let mut page = Page::default();
             page.take(block, &message);
-            ids.extend(page.lines.into_iter().filter_map(|line| match line.what {
-                Happening::Accepted { queue_id, .. } => Some(queue_id),
-                _ => None,
-            }));
+            for line in page.lines {
+                if let Happening::Accepted { queue_id, .. } = line.what {
+                    ids.insert(queue_id);
+                }
+            }
             if ids.len() < MAX_JOINED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         ids.retain(|id| query.queue_id.as_ref().is_none_or(|wanted| wanted == id));

@@ -25,6 +25,7 @@ fn connections_in_all() {
     eventually("a place is free", || Client::connect(running.address()).reply().starts_with("220"));
     second.say("NOOP", "250");
     assert!(running.metric("postroad_connections_refused_total") >= 1);
+    assert!(running.metric("postroad_replies_total{reply=\"TooManyConnections\",code=\"421\"}") >= 1);
 }
 
 #[test]

@@ -77,9 +77,8 @@ fn dot(octets: &[u8]) -> Option<usize> {
         let before = octets.get(..=*at).filter(|before| before.len() >= 2)?;
         let opens_bare = !before.ends_with(b"\r\n");
         let closes_bare = match octets.get(at + 2..)? {
-            [b'\n', ..] => true,
             [b'\r', b'\n', ..] => false,
-            [b'\r', _, ..] => true,
+            [b'\n', ..] | [b'\r', _, ..] => true,
             _ => return None,
         };
         (opens_bare || closes_bare).then_some(at + 1)
