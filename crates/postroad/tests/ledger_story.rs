@@ -7,7 +7,9 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use support::{Client, GOOD, Ran, Serving, eventually, run};
 
 /// The reference at the end of a reply.
@@ -239,19 +241,21 @@ fn a_ledger_that_may_not_be_read_or_is_switched_off_is_told_as_that() {
     assert!(told.err.contains("switched off") && told.err.contains("from before"), "{}", told.err);
 
     let ledger = dir.path().join("data/ledger");
-    // Root may read everything, so that only others can be told so.
-    if !rustix::process::geteuid().is_root() {
-        for (what, mode) in [(ledger.join("ledger.db"), 0o600), (ledger.clone(), 0o700)] {
-            fs::set_permissions(&what, fs::Permissions::from_mode(0o000)).unwrap();
-            let told = postroad(dir.path(), &["trace"], &[]);
-            fs::set_permissions(&what, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(told.code, 77, "{}", told.err);
-            assert!(
-                told.err.contains("permission denied") && told.err.contains("belongs to"),
-                "{}",
-                told.err
-            );
+    // Root may read everything, so that it becomes somebody who may not.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for (what, mode) in [(ledger.join("ledger.db"), 0o600), (ledger.clone(), 0o700)] {
+        fs::set_permissions(&what, fs::Permissions::from_mode(0o000)).unwrap();
+        let mut trace = Command::new(env!("CARGO_BIN_EXE_postroad"));
+        trace.args(["trace", "--config", "postroad.toml"]).current_dir(dir.path());
+        if rustix::process::geteuid().is_root() {
+            trace.uid(65534);
         }
+        let told = trace.output().unwrap();
+        fs::set_permissions(&what, fs::Permissions::from_mode(mode)).unwrap();
+        let err = String::from_utf8(told.stderr).unwrap();
+        assert_eq!(told.status.code(), Some(77), "{err}");
+        assert!(err.contains("permission denied") && err.contains("belongs to"), "{err}");
+        assert!(!err.contains("makes it"), "{err}");
     }
     fs::remove_dir_all(&ledger).unwrap();
     let told = postroad(dir.path(), &["trace"], &[]);
