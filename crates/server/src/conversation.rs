@@ -424,7 +424,7 @@ impl<S: Spool> Conversation<S> {
         let room = self.shared.spool.room_for(size.unwrap_or(0)).map_err(|error| refusal(&error));
         let over = self.over_budget();
         if let Some(record) = &mut self.record {
-            let free = self.shared.spool.status().free_over_reserve;
+            let free = self.shared.spool.free_over_reserve();
             let used = self.shared.in_flight.load(Ordering::Relaxed);
             record.room(size, free, room.is_ok());
             let (used, limit) = (used.to_string(), self.active.config.limits.content_memory.to_string());

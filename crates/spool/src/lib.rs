@@ -99,6 +99,9 @@ pub trait Spool: Send + Sync + 'static {
     /// One waiting message.
     fn show(&self, id: SpoolId) -> Result<Option<Waiting>, SpoolError>;
 
+    /// Octets free beyond the reserve, as they were last looked at; takes no lock.
+    fn free_over_reserve(&self) -> i64;
+
     /// How the store is: counters for metrics and health.
     fn status(&self) -> Status;
 }

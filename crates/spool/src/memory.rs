@@ -187,6 +187,10 @@ impl Spool for MemorySpool {
         Ok(self.shared.store().messages.get(&id).map(|message| message.show(id)))
     }
 
+    fn free_over_reserve(&self) -> i64 {
+        i64::MAX
+    }
+
     fn status(&self) -> Status {
         let store = self.shared.store();
         Status {

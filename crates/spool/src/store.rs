@@ -410,6 +410,10 @@ impl Spool for DiskSpool {
         }
     }
 
+    fn free_over_reserve(&self) -> i64 {
+        self.shared.free.load(Ordering::Relaxed)
+    }
+
     fn status(&self) -> Status {
         let (messages, bytes) = {
             let index = self.shared.index();
