@@ -582,6 +582,12 @@ impl Facts<'_> {
             || self.verdict.causes.contains(&choice.cause)
     }
 
+    /// A status that the reporting server gave to a reply that had none of its own is its guess: many
+    /// make 5.1.1 of any 550.
+    fn is_their_code(&self) -> bool {
+        self.said.enhanced.is_some() || self.said.code.is_none()
+    }
+
     fn remove_by_code(&self, choice: &Choice, permanent: bool) -> Tri {
         let Some(code) = self.enhanced.filter(|code| code.class == 5) else {
             let may = choice.readings.iter().any(|one| one.starts_with("mailbox-"));
@@ -603,6 +609,8 @@ impl Facts<'_> {
                 && self.whom == Whom::Recipient
                 && !vendor
                 && !self.verdict.competes
+                && !self.verdict.dormant
+                && self.is_their_code()
                 && !rules::reuses(self.who, code);
             return if clear { Tri::Yes } else { Tri::Ambiguous };
         }

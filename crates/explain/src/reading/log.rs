@@ -316,6 +316,8 @@ fn sendmail(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
     // Its own word is one of a few ("User unknown" for any 550); the reply that it quotes says more.
     let reply = groups(&REPLY, text, &middle).and_then(|found| group(&found, 1));
     let quoted = said(text, reply).filter(|said| outcome != Outcome::Delivered && said.code.is_some());
+    // Its status is its own too, where the reply has none.
+    let status = status.filter(|_| quoted.is_none());
     let said = quoted.or_else(|| said(text, Some(stat)));
     let case = Case {
         outcome: Some(outcome),
