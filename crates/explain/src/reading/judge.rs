@@ -19,6 +19,9 @@ const COMPARED: usize = 512 * 1024;
 /// Different verdicts that are kept for replies seen before.
 const KEPT: usize = 4096;
 
+/// Letters of a reply that are no words of their own ("Error", "rejected").
+const FEW: usize = 12;
+
 words!(SENDER, "sender");
 words!(COMPETE, "compete");
 words!(DOUBT, "doubt");
@@ -601,8 +604,13 @@ impl Facts<'_> {
         let basic = self.said.code.is_none_or(|code| matches!(code, 550 | 551 | 553 | 554 | 556));
         let vendor = self.who.vendor.is_some() && code.detail == 10;
         if says_gone(code) && choice.basis == Basis::Registry {
-            // Open words may stand beside the code only where they are of the same thing.
-            let agrees = self.verdict.found.as_ref().is_none_or(|found| found.rule.cause == choice.cause);
+            // Words may stand beside the code only where they are known to be of the same thing: servers put
+            // 5.1.1 before any refusal of a recipient.
+            let often = (code.subject, code.detail) == (1, 1);
+            let agrees =
+                self.verdict.found.as_ref().map_or(!often || self.said.words_alone() < FEW, |found| {
+                    found.rule.cause == choice.cause
+                });
             let clear = basic
                 && permanent
                 && agrees
