@@ -534,3 +534,59 @@ fn the_name_of_an_error_is_no_domain() {
     }
     assert_eq!(domains("550 5.7.1 EXAMPLE.ORG and Mail.Example.Com"), ["EXAMPLE.ORG", "Mail.Example.Com"]);
 }
+
+/// Texts that say that nobody is there, and something beside that leaves it open.
+#[test]
+fn a_living_address_is_not_taken_off() {
+    let sendmail = |reply: &str| {
+        format!(
+            "Nov 16 06:41:11 gate sm-mta[31007]: 7AG6f8ho031002: to=<gun@x.org>, delay=00:00:03, mailer=esmtp, \
+             relay=mx.x.org. [203.0.113.121], dsn=5.1.1, reply={reply}, stat=User unknown"
+        )
+    };
+    let open = [
+        // What the sending server makes of a reply that says something else.
+        sendmail("550 We do not want your mail"),
+        sendmail("550 5.7.1 Message refused, ourshop.example has no DKIM signature"),
+        // Another address than the one the mail was sent to.
+        "This message was forwarded for info@y.org and could not be delivered:\n\n  <gille@x.org>: 550 5.1.1 No such mailbox".to_owned(),
+        "<a@x.org>: host mx.x.org[203.0.113.1] said: 550 5.1.1 user unknown: <c@y.org> (in reply to RCPT TO command)".to_owned(),
+        // States that an owner may come back from.
+        "550 5.1.1 <a@x.org> account archived".to_owned(),
+        "550 5.2.1 The account a@x.org is dormant and takes no mail".to_owned(),
+        // Lists that an administrator keeps.
+        "550 5.7.1 <a@x.org>: Recipient address rejected: User email address is marked as invalid.".to_owned(),
+        "550 Address rejected by administrator: invalid recipient list".to_owned(),
+        // Two reasons in one reply.
+        "550 User unknown or mailbox full".to_owned(),
+        "550 5.1.1 Unknown user; spam trap".to_owned(),
+        "550 5.1.1 unknown user in Reply-To address".to_owned(),
+        "550 Callout verification failed: user unknown".to_owned(),
+        // The code alone beside words that nobody knows.
+        "550 5.1.1 The mail server for this person is still being built".to_owned(),
+        // The domain is there, its servers are not.
+        "<a@x.org>: all relevant MX records point to non-existent hosts".to_owned(),
+    ];
+    for text in open {
+        assert_ne!(only(&text).remove, Tri::Yes, "{text}");
+    }
+    let gone = sendmail("550 5.1.1 <gun@x.org>: Recipient address rejected: User unknown");
+    assert_eq!(only(&gone).remove, Tri::Yes);
+    assert_eq!(only("550 5.1.1 Callout verification of <a@x.org> failed: no such user").remove, Tri::Yes);
+    assert_eq!(only("550 5.1.1 No such user <a@x.org>. Write to postmaster@x.org.").remove, Tri::Yes);
+}
+
+#[test]
+fn lines_of_message_tracking_are_read() {
+    let line = "2026-11-16T06:41:11.118Z,10.20.0.5,EX02,,EX02,08DE2201C5A7F1B3;2026-11-16T06:41:10.902Z;0,Outbound,STOREDRIVER,DELIVER,88120,<m@x.org>,e77b0c1a-0001,moa@x.org;bo@x.org,,4410,2,,,Your order,a@y.org,a@y.org,";
+    let answers = read(line).recipients;
+    assert_eq!(answers.len(), 2);
+    assert!(
+        answers
+            .iter()
+            .all(|one| one.outcome == Outcome::Delivered && one.message.as_deref() == Some("m@x.org"))
+    );
+    let failed = "2026-11-10T08:14:29.551Z,,,,EX01,,,SMTP,FAIL,47111,<m@x.org>,inga@x.org,550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup,8123,1,,,News,a@y.org,a@y.org";
+    let answer = only(failed);
+    assert_eq!((answer.cause, answer.remove), ("mailbox-unknown", Tri::Yes));
+}

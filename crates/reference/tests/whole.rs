@@ -69,6 +69,14 @@ fn every_code_has_an_entry() {
 }
 
 #[test]
+fn every_known_refusal_has_an_id_of_its_own() {
+    let mut seen = BTreeSet::new();
+    let twice: Vec<String> =
+        facts::rules().iter().filter(|rule| !seen.insert(rule.id)).map(|rule| rule.id.to_owned()).collect();
+    none("ids that stand twice", &twice);
+}
+
+#[test]
 fn every_refusal_of_ours_is_explained_as_its_facts_say() {
     let english = Language::english();
     let mut gaps = Vec::new();

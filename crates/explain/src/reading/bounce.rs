@@ -34,6 +34,12 @@ pub(crate) fn messages(input: &[u8], ranges: Vec<Range<usize>>, reading: &mut Re
     rest(reading, &judge);
 }
 
+pattern!(FIRST_CODE, r"\b[45]\d\d[ -]");
+pattern!(
+    FORWARDED,
+    r"\b(?:forwarded|redirected|re-?sent|weitergeleitet|umgeleitet|transf(?:e|\xc3\xa9)r(?:e|\xc3\xa9)|redirig(?:e|\xc3\xa9)|reenviad[oa]|reencaminhad[oa]|inoltrat[oa]|doorgestuurd) (?:for|from|by|on behalf of|f(?:\xc3\xbc|ue)r|von|pour|depuis|par|de|por|da|per|voor|door|van) \S+@\S+"
+);
+
 /// Reads the words of a bounce that somebody pasted, with or without fields for machines.
 pub(crate) fn pasted(text: Text, reading: &mut Reading) {
     let mut judge = Judge::default();
@@ -126,7 +132,16 @@ pub(crate) fn rest(reading: &mut Reading, judge: &Judge) {
 }
 
 fn notified(found: Notification, reading: &mut Reading, judge: &mut Judge) {
-    let words = text::read(&found.text);
+    let mut words = text::read(&found.text);
+    // A sentence before the replies says that somebody forwarded the mail: the dead address is not the
+    // one that it was sent to.
+    let head = found.text.slice(0..found.text.len().min(4096));
+    let first = FIRST_CODE.find(head).map_or(head.len(), |range| range.start);
+    if FORWARDED.is_match(head.get(..first).unwrap_or_default()) {
+        for said in words.told.iter_mut().filter_map(|told| told.said.as_mut()) {
+            said.forwarded = true;
+        }
+    }
     if found.left_out || words.left_out {
         note(reading, Note::OriginalLeftOut);
     }

@@ -11,6 +11,7 @@ use crate::reading::rules::{self, Match, Who};
 use crate::reading::said::{Said, Stage};
 use postroad_reference::signs;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Replies that are compared with the known texts, in octets of all together; the rest is told by codes.
 const COMPARED: usize = 512 * 1024;
@@ -18,11 +19,16 @@ const COMPARED: usize = 512 * 1024;
 /// Different verdicts that are kept for replies seen before.
 const KEPT: usize = 4096;
 
+/// Letters of a reply that are no words of their own ("Error", "rejected").
+const FEW: usize = 12;
+
 words!(SENDER, "sender");
 words!(COMPETE, "compete");
 words!(DOUBT, "doubt");
 words!(PASSING, "passing");
 words!(REFUSE, "refuse");
+words!(CALLOUT, "callout");
+words!(DORMANT, "dormant");
 
 /// What is known of one recipient.
 #[derive(Clone, Debug, Default)]
@@ -60,11 +66,15 @@ pub(crate) struct Judge {
 struct Verdict {
     found: Option<Match>,
     sender: bool,
-    /// The words about the sender stand before those that decided.
+    /// The words about the sender stand before those that decided, or among them.
     sender_leads: bool,
     /// Words of another cause stand by, or words that doubt.
     competes: bool,
     passing: bool,
+    /// Somebody's mailbox was asked for.
+    callout: bool,
+    /// A state from which the owner may come back.
+    dormant: bool,
     causes: Vec<&'static str>,
 }
 
@@ -106,6 +116,7 @@ impl Judge {
             verdict: &verdict,
             who: &who,
             whom: whom(&case, &said),
+            names: find::address(said.full.bytes()).is_some(),
         };
         facts.mend(&mut choice, domain);
         // Where a code decided against the words, the words are no evidence.
@@ -185,11 +196,14 @@ impl Judge {
         let verdict = Verdict {
             sender: sender.is_some(),
             sender_leads: sender
-                .is_some_and(|sender| found.as_ref().is_none_or(|found| sender.start <= found.range.start)),
+                .is_some_and(|sender| found.as_ref().is_none_or(|found| sender.start < found.range.end)),
             competes: COMPETE.is_match(&rest)
+                || found.as_ref().is_some_and(|found| rules::rivals(&words, found))
                 || DOUBT.is_match(&words)
                 || (found.is_none() && REFUSE.is_match(&words)),
             passing: PASSING.is_match(&masked),
+            callout: CALLOUT.is_match(&masked),
+            dormant: DORMANT.is_match(&words),
             causes: rules::generic_causes(&words),
             found,
         };
@@ -245,6 +259,15 @@ fn choose(
         let open = found.rule.action == "see-text";
         let coded = by_code.filter(|(row, basis)| {
             let decides = row.readings == "-" && !matches!(row.action, "by-class" | "see-text");
+            // Words of an unknown mailbox and of the code's own cause: the code tells which were meant.
+            let told = row.readings == "-"
+                && found.basis == Basis::Generic
+                && found.rule.cause == "mailbox-unknown"
+                && matches!(row.cause, "quota" | "dns" | "size")
+                && verdict.causes.contains(&row.cause);
+            if told {
+                return true;
+            }
             let own = *basis != Basis::Registry && found.basis >= Basis::OtherProvider;
             // A code that names one matter of security is not about a mailbox, whatever words stand by.
             let secure = row.code.starts_with("X.7.")
@@ -316,6 +339,8 @@ struct Facts<'a> {
     verdict: &'a Verdict,
     who: &'a Who,
     whom: Whom,
+    /// The reply names an address.
+    names: bool,
 }
 
 /// Whether the reply is about the address that the mail was sent to.
@@ -323,6 +348,8 @@ struct Facts<'a> {
 enum Whom {
     /// As far as the text tells.
     Recipient,
+    /// It names other addresses too, or only those.
+    Others,
     /// It begins with another address: the sender's, or one that the mail was forwarded to.
     Another,
     /// The report says that the mail was forwarded, or the address is one inside Exchange
@@ -337,7 +364,8 @@ fn whom(case: &Case, said: &Said) -> Whom {
         return Whom::Forwarded;
     }
     let bytes = said.full.bytes();
-    let Some(range) = find::address(bytes) else { return Whom::Recipient };
+    let all = find::addresses(bytes);
+    let Some(range) = all.first().cloned() else { return Whom::Recipient };
     let leads = !bytes.get(..range.start).unwrap_or_default().iter().any(u8::is_ascii_alphabetic);
     let named = said.full.string(range);
     // Servers rewrite domains and cut tags; the rest is the mailbox.
@@ -345,8 +373,34 @@ fn whom(case: &Case, said: &Said) -> Whom {
         let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
         local.split('+').next().unwrap_or_default().to_ascii_lowercase()
     };
-    if leads && local(&named) != local(recipient) { Whom::Another } else { Whom::Recipient }
+    if leads && local(&named) != local(recipient) {
+        return Whom::Another;
+    }
+    let is_other = |range: Range<usize>| {
+        let before = bytes.get(..range.start).unwrap_or_default().trim_ascii_end();
+        let before = before.strip_suffix(b"<").unwrap_or(before);
+        let quotes_sender = before.to_ascii_lowercase().ends_with(b"from=");
+        let named = local(&said.full.string(range));
+        named != local(recipient) && !quotes_sender && !HELPERS.contains(&named.as_str())
+    };
+    if all.into_iter().any(is_other) { Whom::Others } else { Whom::Recipient }
 }
+
+/// Whom refusals tell to write to.
+const HELPERS: [&str; 12] = [
+    "postmaster",
+    "hostmaster",
+    "abuse",
+    "support",
+    "help",
+    "helpdesk",
+    "admin",
+    "mailmaster",
+    "mail",
+    "noc",
+    "mailadmin",
+    "contact",
+];
 
 impl Facts<'_> {
     fn class(&self) -> Class {
@@ -357,7 +411,7 @@ impl Facts<'_> {
     fn mend(&self, choice: &mut Choice, domain: Option<&str>) {
         let mailbox = choice.cause.starts_with("mailbox-");
         let unknown = choice.cause == "unknown" && self.class() == Class::Permanent;
-        if self.verdict.sender_leads && (mailbox || unknown) {
+        if (self.verdict.sender_leads || self.asks_for_sender()) && (mailbox || unknown) {
             // Only the server that holds the sender's mailbox knows that it is closed.
             choice.cause = if choice.cause == "mailbox-disabled" { "submission-policy" } else { "policy" };
             choice.action = "contact-admin";
@@ -376,6 +430,12 @@ impl Facts<'_> {
             // The domain is there; a host that it names is not.
             choice.action = "contact-recipient";
         }
+    }
+
+    /// The server asked another one for a mailbox, and nothing tells that it was the recipient's: then it
+    /// was the sender's.
+    fn asks_for_sender(&self) -> bool {
+        self.verdict.callout && !(self.names && self.whom == Whom::Recipient)
     }
 
     fn retry(&self, choice: &Choice) -> Tri {
@@ -422,7 +482,7 @@ impl Facts<'_> {
         // What the recipient's side, or a list of dead addresses, wants is about the recipient too.
         let theirs =
             matches!((choice.cause, choice.action), ("policy", "contact-recipient") | ("suppressed", _));
-        let of_sender = (self.verdict.sender && !theirs)
+        let of_sender = ((self.verdict.sender || self.asks_for_sender()) && !theirs)
             || matches!(self.said.stage, Stage::Sender | Stage::Hello)
             || self.enhanced.is_some_and(|code| code.subject == 1 && matches!(code.detail, 7 | 8));
         if of_sender || self.outcome == Outcome::Delayed {
@@ -469,6 +529,7 @@ impl Facts<'_> {
             && choice.readings.is_empty()
             && (no_domain || !self.verdict.competes)
             && (no_domain || !self.codes_object())
+            && (no_domain || self.is_spoken(choice))
             && self.is_backed(choice);
         if clear { Tri::Yes } else { Tri::Ambiguous }
     }
@@ -499,12 +560,35 @@ impl Facts<'_> {
             && (matches!(code.subject, 4 | 7) || (code.subject == 2 && code.detail == 2) || code.subject == 6)
     }
 
+    /// Whether those who know speak: a provider, a filter or software in words of their own, or else words
+    /// that many use, where they answer the recipient's address and the code, if there is one, is of
+    /// addresses or mailboxes or tells nothing. States that an owner may come back from are final only
+    /// where it is documented.
+    fn is_spoken(&self, choice: &Choice) -> bool {
+        let Some(found) = &self.verdict.found else { return true };
+        let documented = matches!(found.rule.evidence, "documented" | "source");
+        if self.verdict.dormant && !documented {
+            return false;
+        }
+        choice.basis != Basis::Generic
+            || (self.said.stage != Stage::Content
+                && self.enhanced.is_none_or(|code| {
+                    matches!((code.subject, code.detail), (0 | 1, _) | (2 | 5, 0 | 1)) || says_gone(code)
+                }))
+    }
+
     /// Another provider's words count only where they are long, or the code agrees.
     fn is_backed(&self, choice: &Choice) -> bool {
         choice.basis != Basis::OtherProvider
             || self.verdict.found.as_ref().is_some_and(Match::is_distinct)
             || self.enhanced.is_some_and(|code| says_gone(code) || (code.subject, code.detail) == (2, 1))
             || self.verdict.causes.contains(&choice.cause)
+    }
+
+    /// A status that the reporting server gave to a reply that had none of its own is its guess: many
+    /// make 5.1.1 of any 550.
+    fn is_their_code(&self) -> bool {
+        self.said.enhanced.is_some() || self.said.code.is_none()
     }
 
     fn remove_by_code(&self, choice: &Choice, permanent: bool) -> Tri {
@@ -520,14 +604,21 @@ impl Facts<'_> {
         let basic = self.said.code.is_none_or(|code| matches!(code, 550 | 551 | 553 | 554 | 556));
         let vendor = self.who.vendor.is_some() && code.detail == 10;
         if says_gone(code) && choice.basis == Basis::Registry {
-            // Open words may stand beside the code only where they are of the same thing.
-            let agrees = self.verdict.found.as_ref().is_none_or(|found| found.rule.cause == choice.cause);
+            // Words may stand beside the code only where they are known to be of the same thing: servers put
+            // 5.1.1 before any refusal of a recipient.
+            let often = (code.subject, code.detail) == (1, 1);
+            let agrees =
+                self.verdict.found.as_ref().map_or(!often || self.said.words_alone() < FEW, |found| {
+                    found.rule.cause == choice.cause
+                });
             let clear = basic
                 && permanent
                 && agrees
                 && self.whom == Whom::Recipient
                 && !vendor
                 && !self.verdict.competes
+                && !self.verdict.dormant
+                && self.is_their_code()
                 && !rules::reuses(self.who, code);
             return if clear { Tri::Yes } else { Tri::Ambiguous };
         }

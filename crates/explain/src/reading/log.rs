@@ -21,7 +21,7 @@ const PER_LINE: usize = 64;
 
 pattern!(
     LOG,
-    r"\bstatus=(sent|deferred|bounced|expired|undeliverable|deliverable|softbounce)\b|\bstat=|\bdsn=\d\.|NOQUEUE: |milter-reject:|(^|\s)(\*\*|==|=>|->|>>) \S+@\S+.*|\bresult=.(ok|tempfail|permfail|loop)|\bLED=|\bsmtpstatus=\d|\bmta (delivery|evpid)|recipient=\S+@\S+ .*agent=|\bdelivery \d+: (success|failure|deferral): |\bstarting delivery \d+: msg "
+    r"\bstatus=(sent|deferred|bounced|expired|undeliverable|deliverable|softbounce)\b|\bstat=|\bdsn=\d\.|NOQUEUE: |milter-reject:|(^|\s)(\*\*|==|=>|->|>>) \S+@\S+.*|\bresult=.(ok|tempfail|permfail|loop)|\bLED=|,(STOREDRIVER|SMTP|ROUTING|GATEWAY|AGENT),(DELIVER|SEND|SENDEXTERNAL|FAIL|DEFER),|\bsmtpstatus=\d|\bmta (delivery|evpid)|recipient=\S+@\S+ .*agent=|\bdelivery \d+: (success|failure|deferral): |\bstarting delivery \d+: msg "
 );
 pattern!(
     POSTFIX,
@@ -43,9 +43,14 @@ pattern!(
 );
 pattern!(EXIM_REPLY, r#": (.*)$|C="([^"]*)"#);
 pattern!(SENDMAIL, r"(?:^|[\s:])([0-9A-Za-z]{8,24}): to=([^,]+(?:,<[^,]+)*), (.*)\bstat=(.*)$");
+pattern!(REPLY, r"\breply=(.*?),? ?$");
 pattern!(RELAY, r"relay=([^,\s\[]+)");
 pattern!(DSN, r"\bdsn=([245]\.\d{1,3}\.\d{1,3})");
 pattern!(EXCHANGE, r"LED=(.*?)(?:\};|\}\]|\}$|\]$|$)");
+pattern!(
+    TRACKING,
+    r#",(?:STOREDRIVER|SMTP|ROUTING|DNS|GATEWAY|AGENT|BOOTLOADER|PICKUP|APPROVAL),(DELIVER|SEND|SENDEXTERNAL|FAIL|DEFER),[^,]*,(<[^,>]*>),(?:[^,@]*,)?([^,\s]+@[^,\s]+),("[^"]*"|[^,]*),"#
+);
 pattern!(FQDN, r"FQDN=([^\};]+)");
 pattern!(
     OPENSMTPD,
@@ -75,8 +80,8 @@ pub(crate) fn read(text: &Text) -> (Vec<Case>, bool) {
         if !is_log(text.slice(line.clone())) {
             continue;
         }
-        let readers: [Reader; 10] =
-            [exchange, postfix, expired, reject, exim, sendmail, opensmtpd, msmtp, qmail, ours];
+        let readers: [Reader; 11] =
+            [exchange, tracking, postfix, expired, reject, exim, sendmail, opensmtpd, msmtp, qmail, ours];
         for reader in readers {
             if reader(text, line.clone(), &mut book).is_some() {
                 break;
@@ -308,11 +313,17 @@ fn sendmail(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
     let middle = group(&found, 3)?;
     let remote = groups(&RELAY, text, &middle).and_then(|found| group(&found, 1));
     let status = groups(&DSN, text, &middle).and_then(|found| group(&found, 1));
+    // Its own word is one of a few ("User unknown" for any 550); the reply that it quotes says more.
+    let reply = groups(&REPLY, text, &middle).and_then(|found| group(&found, 1));
+    let quoted = said(text, reply).filter(|said| outcome != Outcome::Delivered && said.code.is_some());
+    // Its status is its own too, where the reply has none.
+    let status = status.filter(|_| quoted.is_none());
+    let said = quoted.or_else(|| said(text, Some(stat)));
     let case = Case {
         outcome: Some(outcome),
         status: status.and_then(|range| enhanced_code(text.slice(range))),
         remote: remote.map(|range| lower(text.bytes(), range).trim_end_matches('.').to_owned()),
-        said: said(text, Some(stat)),
+        said,
         ..Case::default()
     };
     let id = text.string(group(&found, 1)?);
@@ -355,6 +366,24 @@ fn exchange(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
         ..Case::default()
     };
     book.add(id, &to.unwrap_or_default(), case);
+    Some(())
+}
+
+/// A line of Exchange's message tracking without a last error; the recipients of a line are parted by `;`,
+/// and so is what is said of them.
+fn tracking(text: &Text, line: Range<usize>, book: &mut Book) -> Option<()> {
+    let found = groups(&TRACKING, text, &line)?;
+    let outcome = match lower(text.bytes(), group(&found, 1)?).as_str() {
+        "fail" => Outcome::Failed,
+        "defer" => Outcome::Delayed,
+        _ => Outcome::Delivered,
+    };
+    let said = said(text, group(&found, 4)).filter(|_| outcome != Outcome::Delivered);
+    let id = text.string(group(&found, 2)?).trim_matches(['<', '>']).to_owned();
+    let case = Case { outcome: Some(outcome), said, ..Case::default() };
+    for to in text.string(group(&found, 3)?).split(';').take(PER_LINE) {
+        book.add(Some(id.clone()), to, case.clone());
+    }
     Some(())
 }
 

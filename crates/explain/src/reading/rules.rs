@@ -155,6 +155,16 @@ fn generic(looked: Looked) -> Option<Match> {
     Some(Match { rule, basis: Basis::Generic, range: range.clone() })
 }
 
+/// Whether words of another cause stand beside those of a mailbox, apart from them.
+pub(crate) fn rivals(words: &[u8], found: &Match) -> bool {
+    let of_mailbox = |rule: &Rule| rule.cause.starts_with("mailbox-");
+    of_mailbox(found.rule)
+        && Level::matches("generic", words).iter().any(|(rule, range)| {
+            let apart = range.end <= found.range.start || found.range.end <= range.start;
+            !of_mailbox(rule) && rule.cause != "dns" && apart
+        })
+}
+
 /// The causes that words of a text speak for, by the generic rules.
 pub(crate) fn generic_causes(words: &[u8]) -> Vec<&'static str> {
     let mut found = Vec::new();

@@ -5,6 +5,7 @@
 //! [`LONGEST`] octets of a reply are looked at.
 
 use crate::answer::{EnhancedCode, Reply};
+use crate::reading::find;
 use crate::reading::pattern::pattern;
 use crate::reading::source::Text;
 use std::ops::Range;
@@ -112,6 +113,14 @@ impl Said {
     /// Letters of the reply, apart from its codes.
     pub(crate) fn words(&self) -> usize {
         self.full.bytes().iter().filter(|byte| byte.is_ascii_alphabetic() || **byte >= 0x80).count()
+    }
+
+    /// Letters of the reply, apart from its codes and the addresses that it names.
+    pub(crate) fn words_alone(&self) -> usize {
+        let is_letter = |byte: &&u8| byte.is_ascii_alphabetic() || **byte >= 0x80;
+        let addresses = find::addresses(self.full.bytes()).into_iter();
+        let of_addresses = addresses.map(|range| self.full.slice(range).iter().filter(is_letter).count());
+        self.words().saturating_sub(of_addresses.sum())
     }
 
     /// As those who ask see it.
