@@ -427,9 +427,12 @@ impl<S: Spool> Conversation<S> {
             let free = self.shared.spool.free_over_reserve();
             let used = self.shared.in_flight.load(Ordering::Relaxed);
             record.room(size, free, room.is_ok());
-            let (used, limit) = (used.to_string(), self.active.config.limits.content_memory.to_string());
-            let result = if over { "no-room" } else { "room" };
-            record.finding("memory", result, &[("used", &used), ("limit", &limit)]);
+            if over {
+                let (used, limit) = (used.to_string(), self.active.config.limits.content_memory.to_string());
+                record.finding("memory", "no-room", &[("used", &used), ("limit", &limit)]);
+            } else {
+                record.finding("memory", "room", &[]);
+            }
         }
         room?;
         if over { Err(refuse(ReplyId::MemoryFull)) } else { Ok(()) }

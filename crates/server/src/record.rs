@@ -209,6 +209,10 @@ impl Record {
 
     /// Whether the disk has room for a message of the declared size, with so many octets free beyond the reserve.
     pub(crate) fn room(&mut self, size: Option<u64>, free: i64, enough: bool) {
+        if enough && size.is_none() {
+            // The way of most messages: what is free matters where it is not enough.
+            return self.finding("disk", "room", &[]);
+        }
         let mut numbers: Vec<_> = size.map(|size| ("size", size.to_string())).into_iter().collect();
         numbers.push(("free", free.to_string()));
         let inputs: Vec<_> = numbers.iter().map(|(name, value)| (*name, value.as_str())).collect();
