@@ -172,23 +172,24 @@ impl Enhanced {
     pub fn covers(&self, class: u16, subject: u16, detail: u16) -> bool {
         // Codes that the same vendor uses alike are named in the remark.
         let alike = self.note.split("also ").skip(1).filter_map(|rest| rest.split([' ', ',', ';']).next());
-        self.code.split(" / ").chain(alike).any(|one| {
-            let mut parts = one.split('.');
-            let (Some(c), Some(s), Some(d)) = (parts.next(), parts.next(), parts.next()) else {
-                return false;
-            };
-            let (low, high) = d.split_once('-').unwrap_or((d, d));
-            (c == "X" || c.parse() == Ok(class))
-                && s.parse() == Ok(subject)
-                && low.parse().is_ok_and(|low: u16| low <= detail)
-                && high.parse().is_ok_and(|high: u16| detail <= high)
-        })
+        self.code.split(" / ").chain(alike).any(|one| covers(one, class, subject, detail))
     }
 
     /// Whether the registry has it.
     pub fn is_registered(&self) -> bool {
         self.source == "iana"
     }
+}
+
+/// Whether a code of the tables, such as `X.7.26`, `4.7.31` or `5.7.501-503`, speaks of `class.subject.detail`.
+pub fn covers(code: &str, class: u16, subject: u16, detail: u16) -> bool {
+    let mut parts = code.split('.');
+    let (Some(c), Some(s), Some(d)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let (low, high) = d.split_once('-').unwrap_or((d, d));
+    (c == "X" || c.parse() == Ok(class))
+        && s.parse() == Ok(subject)
+        && low.parse().is_ok_and(|low: u16| low <= detail)
+        && high.parse().is_ok_and(|high: u16| detail <= high)
 }
 
 /// A pattern of a known refusal: one row of `provider-bounces.tsv`; the head of that file says more.

@@ -118,16 +118,14 @@ pub(crate) async fn serve<S: Spool, T: Stream + 'static>(accepted: Accepted<S>, 
     let implicit = settings.listener.tls == ListenerTls::Implicit;
     // In TLS from the first octet the peer is the one to begin; a PROXY header has been read by now.
     let pregreeted = !implicit && stream.has_spoken();
-    let listener = settings.listener.address.to_string();
     if let Some(reply) = unwelcome(&active, &settings, &mut place, peer, pregreeted) {
         shared.metrics.connections_refused.inc();
         info!(%peer, %reply, "refused");
-        let reply = turned_away(&shared, peer.0, &listener, &settings, &reply);
+        let reply = turned_away(&shared, peer.0, &settings, &reply);
         return Box::pin(say_and_close(&mut stream, reply)).await;
     }
     let _counted = Counted::new(&shared);
-    let mut conversation =
-        Conversation::new(Arc::clone(&shared), active, peer, Arc::clone(&settings.plain), &listener);
+    let mut conversation = Conversation::new(Arc::clone(&shared), active, peer, &settings);
     if !implicit {
         match converse(&mut conversation, &mut stream, &mut stop).await {
             Ok(End::StartTls) => {}
@@ -183,16 +181,14 @@ fn unwelcome(
 pub(crate) fn turned_away<S>(
     shared: &Shared<S>,
     peer: Option<SocketAddr>,
-    listener: &str,
     settings: &ListenerSettings,
     reply: &Reply,
 ) -> Vec<u8> {
     let mut out = Vec::new();
     shared.metrics.count(reply);
-    let protocol = settings.protocol();
     match &shared.records {
         Some(records) => {
-            let reference = records.turned_away(&Opened { peer, listener, protocol }, reply);
+            let reference = records.turned_away(&Opened { peer, settings }, reply);
             reply.write_with(&format!(" (ref {reference})"), &mut out);
         }
         None => reply.write_to(&mut out),

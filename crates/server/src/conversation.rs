@@ -8,7 +8,7 @@
 use crate::blame::{refusal, refuse};
 use crate::listener::Stop;
 use crate::record::{Opened, Record, Sealed};
-use crate::shared::{Active, Shared};
+use crate::shared::{Active, ListenerSettings, Shared};
 use crate::shown::{Addresses, printable};
 use crate::tcp::Figures;
 use postroad_delivery::agent::maildir::Promise;
@@ -120,14 +120,12 @@ impl<S: Spool> Conversation<S> {
         shared: Arc<Shared<S>>,
         active: Arc<Active>,
         peer: Peer,
-        offer: Arc<Offer>,
-        listener: &str,
+        settings: &ListenerSettings,
     ) -> Self {
-        let protocol = if offer.protocol == Protocol::Lmtp { "lmtp" } else { "smtp" };
-        let opened = Opened { peer: peer.0, listener, protocol };
+        let opened = Opened { peer: peer.0, settings };
         let record = shared.records.as_ref().map(|all| Box::new(Record::new(Arc::clone(all), &opened)));
-        let each_is_answered = offer.protocol == Protocol::Lmtp;
-        let session = Session::new(shared.clock.tick(), offer);
+        let each_is_answered = settings.plain.protocol == Protocol::Lmtp;
+        let session = Session::new(shared.clock.tick(), Arc::clone(&settings.plain));
         Self {
             shared,
             active,

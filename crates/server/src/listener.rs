@@ -184,11 +184,7 @@ fn begin<S: Spool>(running: &Running<S>, address: &ListenAddress, incoming: Inco
                 Incoming::Tcp(_, peer) => Some(*peer),
                 Incoming::Unix(_) => None,
             };
-            let name = address.to_string();
-            return refuse(
-                &incoming,
-                &turned_away(shared, peer, &name, &settings, &over_limit(over, &active)),
-            );
+            return refuse(&incoming, &turned_away(shared, peer, &settings, &over_limit(over, &active)));
         }
     };
     let accepted = |peer| Accepted { running: running.clone(), active, settings, place, peer };

@@ -4,6 +4,7 @@
 //! reference can be looked up at once, after each message, and at the end of the session.
 
 use crate::clock::Clock;
+use crate::shared::ListenerSettings;
 use crate::tcp::Figures;
 use postroad_ledger::{Event, Ledger, Origin, Outcome, Reference, References, SessionLog, Side};
 use postroad_proto::addr::Mailbox;
@@ -106,21 +107,20 @@ pub(crate) fn sender_text(sender: &ReversePath) -> String {
 /// How a connection began.
 pub(crate) struct Opened<'a> {
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) listener: &'a str,
-    pub(crate) protocol: &'static str,
+    pub(crate) settings: &'a ListenerSettings,
 }
 
 impl Opened<'_> {
     fn origin(&self) -> Origin {
-        Origin::Session { peer: self.peer, listener: self.listener.into() }
+        Origin::Session { peer: self.peer, listener: Arc::clone(&self.settings.name) }
     }
 
     fn event(&self) -> Event<'_> {
         Event::Opened {
             peer: self.peer,
             local: None,
-            listener: self.listener.into(),
-            protocol: self.protocol.into(),
+            listener: (&*self.settings.name).into(),
+            protocol: self.settings.protocol().into(),
         }
     }
 }

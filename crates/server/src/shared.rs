@@ -54,6 +54,8 @@ pub(crate) struct Active {
 /// One listener with the offers its sessions get.
 pub(crate) struct ListenerSettings {
     pub(crate) listener: Listener,
+    /// Its address, as records name it.
+    pub(crate) name: Arc<str>,
     /// Before TLS.
     pub(crate) plain: Arc<Offer>,
     /// Inside TLS.
@@ -150,6 +152,11 @@ impl ListenerSettings {
             ListenerTls::Starttls => TlsOffer::Offered,
             ListenerTls::Off | ListenerTls::Implicit => TlsOffer::Absent,
         };
-        Self { listener: listener.clone(), plain: Arc::new(offer), secured: Arc::new(secured) }
+        Self {
+            listener: listener.clone(),
+            name: listener.address.to_string().into(),
+            plain: Arc::new(offer),
+            secured: Arc::new(secured),
+        }
     }
 }

@@ -101,7 +101,8 @@ pub(crate) fn read(input: &[u8], range: Range<usize>) -> Message {
     message
 }
 
-/// Goes to the next boundary that is open: the line it stands on, and the line after it.
+/// Goes to the next boundary that opens a part: where what came before ends, and the line behind the boundary.
+/// Behind a closing boundary stands nothing until the next part of an outer one.
 fn to_boundary(
     text: &Text,
     all: &[Range<usize>],
@@ -109,41 +110,7 @@ fn to_boundary(
     open: &mut Vec<Open>,
     level: &mut usize,
 ) -> (usize, usize) {
-    while let Some(line) = all.get(at) {
-        let bytes = text.slice(trim(text.bytes(), line.clone()));
-        if let Some(rest) = bytes.strip_prefix(b"--") {
-            let found = open.iter().rposition(|open| {
-                rest.strip_prefix(open.boundary.as_slice())
-                    .is_some_and(|tail| tail.is_empty() || tail == b"--")
-            });
-            if let Some(index) = found {
-                let closes = rest.len() > open.get(index).map_or(0, |open| open.boundary.len());
-                *level = open.get(index).map_or(0, |open| open.level);
-                open.truncate(if closes { index } else { index + 1 });
-                if !closes {
-                    return (at, at + 1);
-                }
-                if open.is_empty() {
-                    return (at, all.len());
-                }
-                // Behind a closing boundary stands nothing until the next of an outer part.
-                let (_, next) = skip(text, all, at + 1, open, level);
-                return (at, next);
-            }
-        }
-        at += 1;
-    }
-    (at, at)
-}
-
-/// The same behind a closing boundary; bounded by the number of open parts.
-fn skip(
-    text: &Text,
-    all: &[Range<usize>],
-    mut at: usize,
-    open: &mut Vec<Open>,
-    level: &mut usize,
-) -> (usize, usize) {
+    let mut end = None;
     while let Some(line) = all.get(at) {
         let bytes = text.slice(trim(text.bytes(), line.clone()));
         let found = bytes.strip_prefix(b"--").and_then(|rest| {
@@ -153,19 +120,20 @@ fn skip(
             })?;
             Some((index, rest.len() > open.get(index).map_or(0, |open| open.boundary.len())))
         });
-        at += 1;
         if let Some((index, closes)) = found {
             *level = open.get(index).map_or(0, |open| open.level);
             open.truncate(if closes { index } else { index + 1 });
+            let end = *end.get_or_insert(at);
             if !closes {
-                return (at - 1, at);
+                return (end, at + 1);
+            }
+            if open.is_empty() {
+                return (end, all.len());
             }
         }
-        if open.is_empty() {
-            return (all.len(), all.len());
-        }
+        at += 1;
     }
-    (at, at)
+    (end.unwrap_or(at), at)
 }
 
 /// The fields from a line on, and the line behind the empty one that ends them.

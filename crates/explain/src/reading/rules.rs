@@ -257,13 +257,5 @@ pub(crate) fn reuses(who: &Who, code: EnhancedCode) -> bool {
 }
 
 fn covers(row: &str, code: EnhancedCode) -> bool {
-    let mut parts = row.split('.');
-    let (Some(class), Some(subject), Some(detail)) = (parts.next(), parts.next(), parts.next()) else {
-        return false;
-    };
-    let (low, high) = detail.split_once('-').unwrap_or((detail, detail));
-    (class == "X" || class.parse() == Ok(code.class))
-        && subject.parse() == Ok(code.subject)
-        && low.parse().is_ok_and(|low: u16| low <= code.detail)
-        && high.parse().is_ok_and(|high: u16| code.detail <= high)
+    facts::covers(row, code.class, code.subject, code.detail)
 }

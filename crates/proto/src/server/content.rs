@@ -37,7 +37,8 @@ pub(super) struct Receiving {
     pub(super) transaction: Transaction,
     pub(super) decoder: Decoder,
     filter: Filter,
-    false_end: false_end::Search,
+    /// Only where the content is noted.
+    false_end: Option<false_end::Search>,
     header: Scan,
     piece: Vec<u8>,
     fault: Option<Reply>,
@@ -49,13 +50,13 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn new(now: Tick, transaction: Transaction) -> Self {
+    pub(super) fn new(now: Tick, transaction: Transaction, record: bool) -> Self {
         let filter = if transaction.body() == Body::BinaryMime { Filter::binary() } else { Filter::text() };
         Self {
             transaction,
             decoder: Decoder::default(),
             filter,
-            false_end: false_end::Search::default(),
+            false_end: record.then(false_end::Search::default),
             header: Scan::default(),
             piece: Vec::new(),
             fault: None,
@@ -80,7 +81,9 @@ impl Receiving {
         let mut decoder = mem::take(&mut self.decoder);
         let used = decoder.decode(input, |run| self.take_run(run, limits, actions));
         self.decoder = decoder;
-        self.false_end.push(input.get(..used).unwrap_or(input));
+        if let Some(search) = &mut self.false_end {
+            search.push(input.get(..used).unwrap_or(input));
+        }
         used
     }
 
@@ -131,7 +134,7 @@ impl Receiving {
         let findings = *self.filter.findings();
         let message_id = self.header.message_id().map(<[u8]>::to_vec);
         let taken = self.decoder.taken().max(findings.size);
-        Content { taken, findings, false_end: self.false_end.found(), message_id }
+        Content { taken, findings, false_end: self.false_end.and_then(|search| search.found()), message_id }
     }
 
     /// Refuses the message; what was stored of it goes, what still comes is drained.

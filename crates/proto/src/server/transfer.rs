@@ -25,11 +25,11 @@ impl Session {
                 self.say(Reply::of(ReplyId::RecipientOk));
             }
             Pending::Data(transaction) => {
-                self.state = State::Content(Box::new(Receiving::new(now, *transaction)));
+                self.state = State::Content(Box::new(Receiving::new(now, *transaction, self.offer.record)));
                 self.say(Reply::of(ReplyId::StartContent));
             }
             Pending::Chunk(transaction, chunk) => {
-                self.begin_chunk(now, Box::new(Receiving::new(now, *transaction)), chunk);
+                self.begin_chunk(now, Box::new(Receiving::new(now, *transaction, self.offer.record)), chunk);
             }
             // A commit is answered by `handle_commit`; a bare yes has no queue id to give.
             Pending::Commit { replies } => self.say_all(&Reply::of(ReplyId::LocalTrouble), replies),
