@@ -56,7 +56,8 @@ pub fn page(language: &Language, search: Option<&str>) -> Page {
     page
 }
 
-/// The page that leads to all others: every code, then the pairs that people confuse.
+/// The page that leads to all others: every code, the pairs that people confuse, and the terms that all
+/// texts of the language keep to.
 pub fn contents(language: &Language) -> Page {
     let mut page = Page::new(language.tag(), language.word("list.title"));
     for class in [Class::Completion, Class::Intermediate, Class::Transient, Class::Permanent] {
@@ -76,6 +77,12 @@ pub fn contents(language: &Language) -> Page {
         Some(Link { target: Target::Pair(key.to_owned()), text })
     });
     page.section("pairs", language.word("list.pairs"), vec![Block::Links(pairs.collect())]);
+    let terms = Language::topics(Kind::Term).filter_map(|key| language.topic(Kind::Term, key));
+    let mut rows: Vec<Vec<String>> =
+        terms.map(|term| vec![term.name.clone(), term.meaning.clone()]).collect();
+    rows.sort_by_cached_key(|row| row.first().map(|term| folded(term)));
+    let head = ["list.name", "list.meaning"].map(|key| language.word(key).to_owned()).into();
+    page.section("glossary", language.word("page.glossary"), vec![Block::Table { head, rows }]);
     page
 }
 
