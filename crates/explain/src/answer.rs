@@ -4,26 +4,8 @@
 //! of the input as it was given, so that a page can mark the words that decided. RFC 3463 §2,
 //! RFC 3464 §2.3, RFC 5321 §4.2.1.
 
-use std::fmt;
+pub use postroad_proto::reply::EnhancedCode;
 use std::ops::Range;
-
-/// An enhanced status code (RFC 3463 §2): class, subject, detail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_structs, reason = "RFC 3463 §2 closes the shape")]
-pub struct EnhancedCode {
-    /// 2, 4 or 5.
-    pub class: u16,
-    /// What it is about.
-    pub subject: u16,
-    /// The case.
-    pub detail: u16,
-}
-
-impl fmt::Display for EnhancedCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
-    }
-}
 
 /// What was read, and what it means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -229,7 +229,7 @@ fn codes(language: &Language, answer: &Answer) -> Vec<String> {
         told.push(format!("{code}: {}", entry.meaning));
     }
     if let Some(code) = reply.enhanced {
-        let rows = facts::enhanced_code(code.class, code.subject, code.detail);
+        let rows = facts::enhanced_code(code.class() as u16, code.subject(), code.detail());
         let sign = answer.provider.and_then(|name| signs::signs().iter().find(|sign| sign.provider == name));
         let own = sign.and_then(|sign| {
             let row = rows.iter().find(|row| row.source.strip_prefix("vendor:") == Some(sign.vendor))?;

@@ -66,7 +66,7 @@ pub fn plan(reading: &Reading) -> Vec<Plan> {
 /// The code by which the meaning of a cause is narrowed: subject and detail.
 pub(super) fn code(answer: &Answer) -> (u16, u16) {
     let enhanced = answer.reply.as_ref().and_then(|reply| reply.enhanced);
-    enhanced.map_or((0, 0), |code| (code.subject, code.detail))
+    enhanced.map_or((0, 0), |code| (code.subject(), code.detail()))
 }
 
 /// The names of block lists in a text: what it calls a list, and domains of their operators.

@@ -235,7 +235,7 @@ enum Class {
 }
 
 fn class(code: Option<u16>, enhanced: Option<EnhancedCode>) -> Class {
-    match (code.map(|code| code / 100), enhanced.map(|code| code.class)) {
+    match (code.map(|code| code / 100), enhanced.map(|code| code.class() as u16)) {
         (Some(4), Some(4) | None) | (None, Some(4)) => Class::Transient,
         (Some(5), Some(5) | None) | (None, Some(5)) => Class::Permanent,
         (Some(2), Some(2) | None) | (None, Some(2)) => Class::Success,
@@ -282,7 +282,7 @@ fn choose(
         let unknown = found.basis == Basis::Generic
             && found.rule.cause == "mailbox-disabled"
             && found.rule.action == "remove-address"
-            && enhanced.is_some_and(|code| (code.subject, code.detail) == (1, 1));
+            && enhanced.is_some_and(|code| (code.subject(), code.detail()) == (1, 1));
         let cause = if unknown { "mailbox-unknown" } else { found.rule.cause };
         let readings = if is_undecided(found) { readings_of(by_code, found.rule.cause) } else { Vec::new() };
         return Choice { cause, action: found.rule.action, basis: found.basis, readings };
@@ -464,7 +464,7 @@ impl Facts<'_> {
     /// Whether the codes are of a class that the rule was seen with; the registry counts as seen.
     fn was_seen(&self) -> bool {
         let Some(found) = &self.verdict.found else { return true };
-        let digit = self.said.code.map(|code| code / 100).or(self.enhanced.map(|code| code.class));
+        let digit = self.said.code.map(|code| code / 100).or(self.enhanced.map(|code| code.class() as u16));
         let seen = |list: &str| {
             list.split(',')
                 .filter_map(|one| one.chars().next()?.to_digit(10))
@@ -484,7 +484,7 @@ impl Facts<'_> {
             matches!((choice.cause, choice.action), ("policy", "contact-recipient") | ("suppressed", _));
         let of_sender = ((self.verdict.sender || self.asks_for_sender()) && !theirs)
             || matches!(self.said.stage, Stage::Sender | Stage::Hello)
-            || self.enhanced.is_some_and(|code| code.subject == 1 && matches!(code.detail, 7 | 8));
+            || self.enhanced.is_some_and(|code| code.subject() == 1 && matches!(code.detail(), 7 | 8));
         if of_sender || self.outcome == Outcome::Delayed {
             return Tri::No;
         }
@@ -516,7 +516,7 @@ impl Facts<'_> {
                 && choice.basis == Basis::Generic
                 && self.said.words() < 40
                 && self.whom != Whom::Another
-                && self.enhanced.is_some_and(|code| code.subject == 7 && code.detail <= 1);
+                && self.enhanced.is_some_and(|code| code.subject() == 7 && code.detail() <= 1);
             return doubtful(open || matches!(choice.action, "remove-address" | "fix-address"));
         }
         if choice.action == "fix-message" {
@@ -557,7 +557,9 @@ impl Facts<'_> {
             .as_ref()
             .is_some_and(|found| found.rule.enhanced.split(',').any(|one| one == code.to_string()));
         !seen
-            && (matches!(code.subject, 4 | 7) || (code.subject == 2 && code.detail == 2) || code.subject == 6)
+            && (matches!(code.subject(), 4 | 7)
+                || (code.subject() == 2 && code.detail() == 2)
+                || code.subject() == 6)
     }
 
     /// Whether those who know speak: a provider, a filter or software in words of their own, or else words
@@ -573,7 +575,7 @@ impl Facts<'_> {
         choice.basis != Basis::Generic
             || (self.said.stage != Stage::Content
                 && self.enhanced.is_none_or(|code| {
-                    matches!((code.subject, code.detail), (0 | 1, _) | (2 | 5, 0 | 1)) || says_gone(code)
+                    matches!((code.subject(), code.detail()), (0 | 1, _) | (2 | 5, 0 | 1)) || says_gone(code)
                 }))
     }
 
@@ -581,7 +583,7 @@ impl Facts<'_> {
     fn is_backed(&self, choice: &Choice) -> bool {
         choice.basis != Basis::OtherProvider
             || self.verdict.found.as_ref().is_some_and(Match::is_distinct)
-            || self.enhanced.is_some_and(|code| says_gone(code) || (code.subject, code.detail) == (2, 1))
+            || self.enhanced.is_some_and(|code| says_gone(code) || (code.subject(), code.detail()) == (2, 1))
             || self.verdict.causes.contains(&choice.cause)
     }
 
@@ -592,7 +594,7 @@ impl Facts<'_> {
     }
 
     fn remove_by_code(&self, choice: &Choice, permanent: bool) -> Tri {
-        let Some(code) = self.enhanced.filter(|code| code.class == 5) else {
+        let Some(code) = self.enhanced.filter(|code| (code.class() as u16) == 5) else {
             let may = choice.readings.iter().any(|one| one.starts_with("mailbox-"));
             let nothing = matches!(choice.basis, Basis::Nothing | Basis::Class) && permanent;
             return if may || nothing || choice.action == "remove-address" {
@@ -602,11 +604,11 @@ impl Facts<'_> {
             };
         };
         let basic = self.said.code.is_none_or(|code| matches!(code, 550 | 551 | 553 | 554 | 556));
-        let vendor = self.who.vendor.is_some() && code.detail == 10;
+        let vendor = self.who.vendor.is_some() && code.detail() == 10;
         if says_gone(code) && choice.basis == Basis::Registry {
             // Words may stand beside the code only where they are known to be of the same thing: servers put
             // 5.1.1 before any refusal of a recipient.
-            let often = (code.subject, code.detail) == (1, 1);
+            let often = (code.subject(), code.detail()) == (1, 1);
             let agrees =
                 self.verdict.found.as_ref().map_or(!often || self.said.words_alone() < FEW, |found| {
                     found.rule.cause == choice.cause
@@ -626,7 +628,7 @@ impl Facts<'_> {
             || matches!(choice.action, "remove-address" | "fix-address")
             || choice.readings.iter().any(|one| one.starts_with("mailbox-"))
             // A code of policy without a word that tells which.
-            || (code.subject == 7 && code.detail <= 1)
+            || (code.subject() == 7 && code.detail() <= 1)
             || choice.cause == "unknown";
         if may { Tri::Ambiguous } else { Tri::No }
     }
@@ -681,7 +683,7 @@ impl Facts<'_> {
 
 /// Registered codes that say that nobody is there any more: 5.1.1, 5.1.6, 5.1.10, 5.7.17, 5.7.18.
 fn says_gone(code: EnhancedCode) -> bool {
-    matches!((code.class, code.subject, code.detail), (5, 1, 1 | 6 | 10) | (5, 7, 17 | 18))
+    matches!((code.class() as u16, code.subject(), code.detail()), (5, 1, 1 | 6 | 10) | (5, 7, 17 | 18))
 }
 
 /// The answer for mail that arrived.

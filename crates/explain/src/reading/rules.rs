@@ -145,7 +145,7 @@ fn generic(looked: Looked) -> Option<Match> {
         )
     };
     let is_open = |rule: &Rule| rule.action == "see-text";
-    let refused = looked.enhanced.is_some_and(|code| code.subject == 7);
+    let refused = looked.enhanced.is_some_and(|code| code.subject() == 7);
     let all = Level::matches("generic", looked.words);
     let (first, at) = all.first()?;
     let other = all.iter().filter(|_| of_mailbox(first)).find(|(rule, range)| {
@@ -257,5 +257,5 @@ pub(crate) fn reuses(who: &Who, code: EnhancedCode) -> bool {
 }
 
 fn covers(row: &str, code: EnhancedCode) -> bool {
-    facts::covers(row, code.class, code.subject, code.detail)
+    facts::covers(row, code.class() as u16, code.subject(), code.detail())
 }

@@ -8,6 +8,7 @@ use crate::answer::{EnhancedCode, Reply};
 use crate::reading::find;
 use crate::reading::pattern::pattern;
 use crate::reading::source::Text;
+use postroad_proto::reply::Class;
 use std::ops::Range;
 
 /// The longest reply that is looked at, in octets.
@@ -279,7 +280,14 @@ impl Head {
 pub(crate) fn enhanced_code(bytes: &[u8]) -> Option<EnhancedCode> {
     let mut parts = bytes.split(|byte| *byte == b'.').map(number);
     let (class, subject, detail) = (parts.next()??, parts.next()??, parts.next()??);
-    (matches!(class, 2 | 4 | 5) && parts.next().is_none()).then_some(EnhancedCode { class, subject, detail })
+    let class = match class {
+        2 => Class::Success,
+        4 => Class::Transient,
+        5 => Class::Permanent,
+        _ => return None,
+    };
+    // More lenient than `EnhancedCode::parse`: servers are seen to write leading zeros.
+    EnhancedCode::new(class, subject, detail).filter(|_| parts.next().is_none())
 }
 
 fn number(bytes: &[u8]) -> Option<u16> {
