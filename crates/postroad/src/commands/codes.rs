@@ -6,7 +6,7 @@ use anstream::eprintln;
 use postroad_explain::code::Asked;
 use postroad_explain::{compare, list};
 
-/// Compare two reply codes: what each is, how they differ, and which one when.
+/// Compare two reply codes: what each is, how they differ, and which one when
 ///
 /// For example `postroad compare 354 550` or `postroad compare 5.7.1 5.7.26`. Whichever order is given,
 /// the answer is the same.

@@ -19,7 +19,7 @@ use std::path::Path;
 /// Octets of a text that are read; the explainer looks at fewer and tells of it.
 const MOST: u64 = 4 << 20;
 
-/// Explain a reply code, a reply, a bounce, a transcript, or a reference from a reply of this server.
+/// Explain a reply code, a reply, a bounce, a transcript, or a reference from a reply of this server
 ///
 /// What it is, is found out by itself:
 ///   postroad explain 354              a reply code

@@ -7,7 +7,7 @@ use postroad_explain::site;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Write the whole reference as a static web site.
+/// Write the whole reference as a static web site
 ///
 /// A page for each code and each pair of codes, in every language, with a search that needs no server.
 /// Pages load nothing from elsewhere, so that the folder can be published, or opened, as it is. Files of

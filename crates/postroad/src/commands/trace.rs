@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime};
 /// Between two looks at what is new.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Search what this server said and did, and follow it live.
+/// Search what this server said and did, and follow it live
 ///
 /// One line for each refusal, message taken, delivery attempt, stall and anomaly; `postroad explain REF`
 /// tells the whole story behind one. All conditions must hold.
